@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+/* The memory of one pool: small cells from slabs, larger blocks straight from the allocator. It outlives its pool for as long
+ * as a cell is in use, because handles do; and it keeps the pool from being freed while a handle's call is inside it. */
+#ifndef CREWI_CELLS_H
+#define CREWI_CELLS_H
+
+#include <stddef.h>
+
+#include "atomic.h"
+
+typedef struct crewi_cells crewi_cells;
+typedef struct crewi_shard crewi_shard;
+
+/* Where memory comes from: the user's functions, or the platform's. */
+struct crewi_memory {
+    void *(*alloc)(void *user, size_t size, size_t align);
+    void (*free)(void *user, void *block, size_t size);
+    void *user;
+};
+
+void *crewi_memory_get(const struct crewi_memory *memory, size_t size, size_t align);
+void crewi_memory_put(const struct crewi_memory *memory, void *block, size_t size);
+
+/* `owner` is what every shard can be asked for: the pool. NULL: no memory. */
+crewi_cells *crewi_cells_new(const struct crewi_memory *memory, void *owner);
+void *crewi_cells_owner(const crewi_shard *shard);
+crewi_shard *crewi_cells_shard(crewi_cells *cells); /* any one, for a task that is no cell */
+const struct crewi_memory *crewi_cells_memory(const crewi_cells *cells);
+
+/* A cell of at least `size` bytes, aligned for any type, from the shard that `hint` picks (any number; one per thread keeps
+ * threads apart). NULL: no memory. The shard is how it is given back. */
+void *crewi_cells_alloc(crewi_cells *cells, unsigned hint, size_t size, crewi_shard **ret_shard);
+
+/* Any thread, also after orphan; never takes a lock. */
+void crewi_cells_free(crewi_shard *shard, void *cell, size_t size);
+
+crewi_cells *crewi_cells_of(crewi_shard *shard);
+
+/* A handle's way into its pool. False: the pool is gone. Between a true and leave, the pool is not freed. The caller holds a
+ * cell. */
+bool crewi_cells_enter_pool(crewi_cells *cells);
+void crewi_cells_leave_pool(crewi_cells *cells);
+
+/* Called once, when the pool goes: waits until nobody is inside, lets nobody in any more; and gives up the pool's own claim, so that the memory
+ * goes with its last cell. In a fork's child nobody can be inside: `wait` is false there. */
+void crewi_cells_shut_pool(crewi_cells *cells, bool wait);
+void crewi_cells_orphan(crewi_cells *cells);
+
+/* The process's fork generation in which it was made. */
+uint32_t crewi_cells_generation(const crewi_cells *cells);
+
+#endif

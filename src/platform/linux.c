@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: MIT */
+/* The platform contract on Linux: futex, pthreads, CLOCK_MONOTONIC. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "platform.h"
+
+/* ---- time ---- */
+
+int64_t crewi_clock_now_ns(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/* ---- sleeping and waking ---- */
+
+/* Through syscall(), which is no cancellation point. errno belongs to the user's code and is kept. */
+static int linux_futex(crewi_atomic_u32 *word, int operation, uint32_t value, const struct timespec *until)
+{
+    int kept = errno;
+    long result = syscall(SYS_futex, word, operation | FUTEX_PRIVATE_FLAG, value, until, NULL, FUTEX_BITSET_MATCH_ANY);
+    int failure = result < 0 ? errno : 0;
+    errno = kept;
+    return failure;
+}
+
+bool crewi_futex_wait(crewi_atomic_u32 *word, uint32_t expected, int64_t deadline_ns)
+{
+    if (deadline_ns == CREWI_NEVER)
+        return linux_futex(word, FUTEX_WAIT_BITSET, expected, NULL), true;
+    if (deadline_ns <= 0)
+        return false;
+    struct timespec until = {.tv_sec = (time_t)(deadline_ns / 1000000000), .tv_nsec = (long)(deadline_ns % 1000000000)};
+    return linux_futex(word, FUTEX_WAIT_BITSET, expected, &until) != ETIMEDOUT;
+}
+
+void crewi_futex_wake_one(crewi_atomic_u32 *word)
+{
+    (void)linux_futex(word, FUTEX_WAKE, 1, NULL);
+}
+
+void crewi_futex_wake_all(crewi_atomic_u32 *word)
+{
+    (void)linux_futex(word, FUTEX_WAKE, INT_MAX, NULL);
+}
+
+/* ---- threads ---- */
+
+struct linux_start {
+    void (*run)(void *);
+    void *arg;
+    char name[16];
+};
+
+static void *linux_thread_main(void *opaque)
+{
+    struct linux_start start = *(struct linux_start *)opaque;
+    free(opaque);
+    (void)pthread_setname_np(pthread_self(), start.name);
+    start.run(start.arg);
+    return NULL;
+}
+
+/* Synchronous signals stay open: blocking SIGSEGV and its like would turn a fault into silence. */
+static void linux_asynchronous_signals(sigset_t *ret_set)
+{
+    static const int synchronous[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT};
+    (void)sigfillset(ret_set);
+    for (size_t i = 0; i < sizeof synchronous / sizeof *synchronous; i++)
+        (void)sigdelset(ret_set, synchronous[i]);
+}
+
+/* As small as the system can do, and whole pages. */
+static size_t linux_stack_round(size_t size)
+{
+    enum { PAGE = 4096 };
+    size_t least = (size_t)sysconf(_SC_THREAD_STACK_MIN);
+    size = size < least ? least : size;
+    return size > SIZE_MAX - PAGE ? size : (size + PAGE - 1) / PAGE * PAGE;
+}
+
+static bool linux_thread_create(pthread_t *ret_thread, struct linux_start *start, size_t stack_size)
+{
+    pthread_attr_t attributes;
+    if (pthread_attr_init(&attributes))
+        return false;
+    bool started = stack_size == 0 || pthread_attr_setstacksize(&attributes, linux_stack_round(stack_size)) == 0;
+    (void)pthread_attr_setinheritsched(&attributes, PTHREAD_EXPLICIT_SCHED);
+    sigset_t blocked, kept;
+    linux_asynchronous_signals(&blocked);
+    (void)pthread_sigmask(SIG_BLOCK, &blocked, &kept); /* the new thread starts with it: no signal slips in between */
+    started = started && pthread_create(ret_thread, &attributes, linux_thread_main, start) == 0;
+    (void)pthread_sigmask(SIG_SETMASK, &kept, NULL);
+    (void)pthread_attr_destroy(&attributes);
+    return started;
+}
+
+bool crewi_thread_start(crewi_thread *ret_thread, void (*run)(void *), void *arg, const char *name, size_t stack_size)
+{
+    struct linux_start *start = malloc(sizeof *start);
+    if (!start)
+        return false;
+    start->run = run;
+    start->arg = arg;
+    (void)snprintf(start->name, sizeof start->name, "%s", name);
+    pthread_t thread;
+    if (!linux_thread_create(&thread, start, stack_size)) {
+        free(start);
+        return false;
+    }
+    ret_thread->id = (uintptr_t)thread;
+    return true;
+}
+
+void crewi_thread_join(crewi_thread thread)
+{
+    int kept; /* pthread_join is a cancellation point; our callers are not */
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &kept);
+    (void)pthread_join((pthread_t)thread.id, NULL);
+    (void)pthread_setcancelstate(kept, NULL);
+}
+
+void crewi_thread_guard(void (*body)(void *), void (*lost)(void *), void *arg)
+{
+    pthread_cleanup_push(lost, arg);
+    body(arg);
+    pthread_cleanup_pop(0);
+}
+
+/* The bounds of this thread's stack, asked for once per thread: for the main thread the question reads a file. */
+static _Thread_local uintptr_t linux_stack_low;
+static _Thread_local size_t linux_stack_bytes;
+
+static void linux_stack_measure(void)
+{
+    enum { ASSUMED = 256 * 1024 };
+    pthread_attr_t attributes;
+    void *low = NULL;
+    size_t size = 0;
+    if (pthread_getattr_np(pthread_self(), &attributes) == 0) {
+        (void)pthread_attr_getstack(&attributes, &low, &size);
+        (void)pthread_attr_destroy(&attributes);
+    }
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+    bool known = size != 0 && here > (uintptr_t)low && here - (uintptr_t)low <= size;
+    linux_stack_low = known ? (uintptr_t)low : here - ASSUMED;
+    linux_stack_bytes = known ? size : ASSUMED;
+}
+
+size_t crewi_stack_size(void)
+{
+    if (linux_stack_bytes == 0)
+        linux_stack_measure();
+    return linux_stack_bytes;
+}
+
+size_t crewi_stack_left(void)
+{
+    (void)crewi_stack_size();
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+    return here > linux_stack_low ? here - linux_stack_low : 0;
+}
+
+/* ---- the calling thread ---- */
+
+static _Thread_local void *linux_self;
+
+void *crewi_self_get(void)
+{
+    return linux_self;
+}
+
+void crewi_self_set(void *self)
+{
+    linux_self = self;
+}
+
+unsigned crewi_thread_hash(void)
+{
+    uint64_t address = (uint64_t)(uintptr_t)&linux_self;
+    return (unsigned)((address >> 6) * 0x9E3779B97F4A7C15u >> 40);
+}
+
+/* ---- processes ---- */
+
+static crewi_atomic_u32 linux_generation;
+static pthread_mutex_t linux_fork_lock = PTHREAD_MUTEX_INITIALIZER; /* guards the next two */
+static void (*linux_in_child)(void);
+static bool linux_is_watching;
+
+static void linux_forked(void)
+{
+    (void)crewi_atomic_u32_fetch_add(&linux_generation, 1);
+    linux_in_child(); /* written before this handler was registered */
+}
+
+uint32_t crewi_fork_generation(void)
+{
+    /* relaxed: changes only in fork's child, before its only thread returns from fork */
+    return crewi_atomic_u32_load_relaxed(&linux_generation);
+}
+
+bool crewi_fork_watch(void (*in_child)(void))
+{
+    (void)pthread_mutex_lock(&linux_fork_lock);
+    if (!linux_is_watching) {
+        linux_in_child = in_child;
+        linux_is_watching = pthread_atfork(NULL, NULL, linux_forked) == 0;
+    }
+    bool is_watching = linux_is_watching;
+    (void)pthread_mutex_unlock(&linux_fork_lock);
+    return is_watching;
+}
+
+/* ---- memory ---- */
+
+void *crewi_memory_alloc(size_t size, size_t align)
+{
+    void *block = NULL;
+    int kept = errno;
+    bool plain = align <= _Alignof(max_align_t);
+    if (plain)
+        block = malloc(size);
+    else if (posix_memalign(&block, align, size))
+        block = NULL;
+    errno = kept;
+    return block;
+}
+
+void crewi_memory_free(void *block)
+{
+    free(block);
+}

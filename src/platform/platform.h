@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+/* What the library needs from an operating system, and all that it uses of one. Each system implements this header once;
+ * tests may implement it on simulated threads. None of these functions is a cancellation point. */
+#ifndef CREWI_PLATFORM_H
+#define CREWI_PLATFORM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../base/atomic.h"
+
+enum { CREWI_CACHE_LINE = 64 };
+
+/* ---- time ---- */
+
+#define CREWI_NEVER INT64_MAX
+
+/* Nanoseconds of the monotonic clock. */
+int64_t crewi_clock_now_ns(void);
+
+/* ---- sleeping and waking ---- */
+
+/* Sleeps while *word is `expected`, until woken or until the instant `deadline_ns`. May return early for no reason: callers
+ * loop over their own condition. False: the deadline has passed. */
+bool crewi_futex_wait(crewi_atomic_u32 *word, uint32_t expected, int64_t deadline_ns);
+
+/* Wakes one sleeper or all. The word need not exist any more: a wake is only a hint to whoever sleeps at that address. */
+void crewi_futex_wake_one(crewi_atomic_u32 *word);
+void crewi_futex_wake_all(crewi_atomic_u32 *word);
+
+/* ---- threads ---- */
+
+typedef struct crewi_thread {
+    uintptr_t id;
+} crewi_thread;
+
+/* Starts a thread with all asynchronous signals blocked, nothing else inherited. `name` is cut to what the system takes.
+ * stack_size 0: the system's default. False: none to be had. */
+bool crewi_thread_start(crewi_thread *ret_thread, void (*run)(void *), void *arg, const char *name, size_t stack_size);
+void crewi_thread_join(crewi_thread thread);
+
+/* Runs `body(arg)`; if that ends its thread (pthread_exit, cancellation), runs `lost(arg)` on the way out.
+ * `lost` must not find its state on the stack of `body`: that is gone. */
+void crewi_thread_guard(void (*body)(void *), void (*lost)(void *), void *arg);
+
+/* Bytes of stack that this thread has left, about. */
+size_t crewi_stack_left(void);
+size_t crewi_stack_size(void);
+
+/* ---- the calling thread ---- */
+
+/* One pointer per thread, NULL at first. */
+void *crewi_self_get(void);
+void crewi_self_set(void *self);
+
+/* A small number that tends to differ between threads. */
+unsigned crewi_thread_hash(void);
+
+/* ---- processes ---- */
+
+/* Grows by one in every child of fork; the same number in all threads of one process. */
+uint32_t crewi_fork_generation(void);
+
+/* Makes the above work, and has `in_child` called in the child before fork returns there; the first call counts.
+ * False: no memory. */
+bool crewi_fork_watch(void (*in_child)(void));
+
+/* ---- memory ---- */
+
+/* `align` is a power of two. NULL: none. */
+void *crewi_memory_alloc(size_t size, size_t align);
+void crewi_memory_free(void *block);
+
+#endif
