@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: MIT */
+/* One job: crew_apply and crew_apply_async. The record holds argument and result behind the crew_result. */
+#include <string.h>
+
+#include "backend.h"
+#include "result.h"
+
+enum { VALUE_ALIGN = _Alignof(max_align_t) };
+
+_Static_assert(sizeof(crew_result) % VALUE_ALIGN == 0, "the argument follows the record, aligned for any type");
+
+/* ---- the record ---- */
+
+/* A type's alignment divides its size: so far the result must be moved, and no farther. */
+static size_t result_offset(const crew_job *job)
+{
+    size_t align = job->result_size & (~job->result_size + 1);
+    align = align == 0 || align > VALUE_ALIGN ? VALUE_ALIGN : align;
+    return sizeof(crew_result) + (job->arg_size + align - 1) / align * align;
+}
+
+static size_t record_size(const crew_job *job)
+{
+    return result_offset(job) + job->result_size;
+}
+
+static void *record_argument(crew_result *result)
+{
+    return result->job->arg_size > 0 ? result + 1 : NULL;
+}
+
+void *crewi_apply_value(const crew_result *result)
+{
+    return result->job->result_size > 0 ? (char *)(uintptr_t)result + result_offset(result->job) : NULL;
+}
+
+static crew_result *record_new(crew_pool *pool, const crew_job *job, const void *arg, const crew_call *call, uint32_t state)
+{
+    crewi_shard *shard;
+    crew_result *result = crewi_cells_alloc(pool->cells, crewi_thread_hash(), record_size(job), &shard);
+    if (!result)
+        return NULL;
+    if (call->on_done && job->drop_result)
+        state |= CREWI_AFTER_DONE; /* the callback reads the value in place: no get may move it away before */
+    crewi_task_init(&result->task, &crewi_kind_apply, shard, state, state & CREWI_HANDLE ? 3 : 2);
+    crewi_result_init(result, job, call);
+    if (job->arg_size > 0)
+        memcpy(record_argument(result), arg, job->arg_size);
+    return result;
+}
+
+static void apply_free(crewi_task *task)
+{
+    crew_result *result = crewi_result_of(task);
+    const crew_job *job = result->job;
+    uint32_t state = crewi_atomic_u32_load(&task->state);
+    bool has_value = crewi_phase(state) >= CREWI_STORED && crewi_outcome(state) == CREW_OK;
+    if (has_value && job->drop_result && !(state & CREWI_TAKEN))
+        job->drop_result(crewi_apply_value(result), result->context);
+    crewi_result_drop_error(result);
+    crewi_cells_free(task->shard, result, record_size(job));
+}
+
+/* ---- running ---- */
+
+static void apply_drop_argument(crew_result *result)
+{
+    if (result->job->drop_arg)
+        result->job->drop_arg(record_argument(result), result->context);
+}
+
+void crewi_apply_end_claimed(crew_result *result, crew_status status)
+{
+    crewi_task_leave_place(&result->task);
+    apply_drop_argument(result);
+    crewi_result_store(result, status);
+}
+
+static void apply_settle(crew_result *result, crew_status status, int code, const crewi_frame *frame)
+{
+    apply_drop_argument(result);
+    if (status != CREW_OK) {
+        crew_error error;
+        crewi_error_from_frame(&error, status, code, frame, result->job);
+        crewi_result_keep_error(result, &error);
+    }
+    crewi_result_store(result, status);
+}
+
+static void apply_execute(crew_result *result, crewi_frame *frame)
+{
+    crew_pool *pool = crewi_task_pool(&result->task);
+    const crew_job *job = result->job;
+    crewi_frame_enter(frame, CREWI_FRAME_JOB, pool, &result->task);
+    frame->stop = &result->task.state;
+    int code = job->fn(record_argument(result), crewi_apply_value(result), result->context);
+    crewi_frame_leave(frame);
+    if (crewi_task_is_forked(&result->task))
+        return; /* this is a fork's child: the result belongs to the parent */
+    apply_settle(result, code ? CREW_FAILED : CREW_OK, code, frame);
+}
+
+/* Claimed by this thread: runs it, unless the pool has ended meanwhile. */
+static void apply_run_claimed(crewi_task *task, crewi_frame *frame)
+{
+    crew_result *result = crewi_result_of(task);
+    crew_status verdict = crewi_gate_verdict(crewi_task_pool(task));
+    if (verdict != CREW_OK) {
+        crewi_apply_end_claimed(result, verdict);
+        return;
+    }
+    crewi_task_leave_place(task);
+    apply_execute(result, frame);
+}
+
+static void apply_run(crewi_task *task, crewi_frame *frame)
+{
+    if (crewi_task_claim(task))
+        apply_run_claimed(task, frame);
+}
+
+static void apply_lost(crewi_task *task, crewi_frame *frame)
+{
+    apply_settle(crewi_result_of(task), CREW_WORKER_LOST, 0, frame);
+}
+
+static void apply_end(crewi_task *task, crew_status status)
+{
+    if (crewi_task_claim(task))
+        crewi_apply_end_claimed(crewi_result_of(task), status);
+}
+
+static bool apply_is_dead(const crewi_task *task)
+{
+    return crewi_phase(crewi_atomic_u32_load(&task->state)) != CREWI_PENDING;
+}
+
+/* ---- as the target of a wait ---- */
+
+static bool apply_is_ready(crewi_task *task)
+{
+    return crewi_is_ready(crewi_atomic_u32_load(&task->state));
+}
+
+static bool apply_help(crewi_task *task, bool desperate)
+{
+    (void)desperate;
+    if (!crewi_task_claim(task))
+        return false;
+    crew_pool *pool = crewi_task_pool(task);
+    crewi_run_guarded(apply_run_claimed, task);
+    if (!crewi_pool_is_forked(pool))
+        pool->backend->retract(pool); /* its queue entry is dead now */
+    return true;
+}
+
+static bool apply_requires(crewi_task *task, const crewi_frame *frame)
+{
+    uint32_t state = crewi_atomic_u32_load(&task->state);
+    if (crewi_phase(state) == CREWI_STORED) /* and not ready: what is missing is its callback */
+        return frame->kind == CREWI_FRAME_CALLBACK && frame->pool == crewi_task_pool(task);
+    return frame->kind == CREWI_FRAME_JOB && frame->task == task;
+}
+
+/* A stored result that is not ready needs a thread for its callback, unless the lane is taken. */
+static bool apply_has_unstarted(crewi_task *task)
+{
+    uint32_t phase = crewi_phase(crewi_atomic_u32_load(&task->state));
+    return phase == CREWI_PENDING || phase == CREWI_STORED;
+}
+
+static size_t apply_running(crewi_task *task)
+{
+    return crewi_phase(crewi_atomic_u32_load(&task->state)) == CREWI_RUNNING ? 1 : 0;
+}
+
+const struct crewi_task_kind crewi_kind_apply = {
+    .run = apply_run,
+    .end = apply_end,
+    .is_dead = apply_is_dead,
+    .lost = apply_lost,
+    .free = apply_free,
+    .is_ready = apply_is_ready,
+    .help = apply_help,
+    .requires = apply_requires,
+    .has_unstarted = apply_has_unstarted,
+    .running = apply_running,
+};
+
+/* ---- the calls ---- */
+
+static crew_status apply_check(const crew_pool *pool, const crew_job *job, const void *arg, const crew_call *given,
+                               crew_call *ret_call)
+{
+    crew_status status = crewi_call_read(pool, job, given, ret_call);
+    if (status != CREW_OK)
+        return status;
+    if (!arg && job->arg_size > 0)
+        return crewi_refuse(ret_call->error, CREW_INVALID, "arg is NULL, the job wants %zu bytes", job->arg_size);
+    return CREW_OK;
+}
+
+/* Lets one job in; on success the caller has to submit it. */
+static crew_status apply_accept(crew_pool *pool, const crew_job *job, const void *arg, const crew_call *call,
+                                bool with_handle, crew_result **ret_result, bool *ret_run_here)
+{
+    crew_status status = crewi_place_take(pool, call, ret_run_here);
+    if (status != CREW_OK)
+        return crewi_pool_refuse(pool, status, call->error);
+    bool has_place = pool->options.queue_max > 0 && !*ret_run_here;
+    crew_result *result = record_new(pool, job, arg, call, crewi_result_state(call, with_handle, has_place));
+    status = result ? crewi_gate_enter(pool) : CREW_NO_MEMORY;
+    if (status == CREW_OK)
+        return *ret_result = result, CREW_OK;
+    if (result)
+        crewi_cells_free(result->task.shard, result, record_size(job));
+    if (has_place)
+        crewi_place_give(pool);
+    return crewi_pool_refuse(pool, status, call->error);
+}
+
+static void apply_submit(crew_pool *pool, crew_result *result, bool run_here)
+{
+    if (!run_here) {
+        crewi_submit(pool, &result->task, CREWI_NEXT);
+    } else if (crewi_cells_enter_pool(pool->cells)) {
+        crewi_run_as_helper(apply_run, &result->task, false);
+        crewi_task_unref(&result->task); /* the entry's */
+    }
+}
+
+crew_status crew_apply_async(crew_pool *pool, const crew_job *job, const void *arg, crew_result **ret_result,
+                             const crew_call *given)
+{
+    crew_call call;
+    crew_result *result;
+    bool run_here;
+    crew_status status = apply_check(pool, job, arg, given, &call);
+    if (status == CREW_OK)
+        status = apply_accept(pool, job, arg, &call, ret_result != NULL, &result, &run_here);
+    if (status != CREW_OK)
+        return status;
+    if (ret_result)
+        *ret_result = result; /* before the job can start */
+    apply_submit(pool, result, run_here);
+    return CREW_OK;
+}
+
+/* The wait was refused: takes the job back as if it had never been accepted. False: it has started. */
+static bool apply_withdraw(crew_pool *pool, crew_result *result)
+{
+    if (!crewi_task_claim(&result->task))
+        return false;
+    crewi_task_leave_place(&result->task);
+    crewi_task_count_ended(&result->task);
+    crewi_task_unref(&result->task); /* the end's */
+    crewi_gate_leave(pool);
+    pool->backend->retract(pool);
+    return true;
+}
+
+static crew_status apply_outcome(crew_result *result, void *ret_value, crew_error *error)
+{
+    crew_status status = crew_result_get(result, ret_value, CREW_NOW);
+    if (status != CREW_OK && error)
+        crewi_result_error(result, error);
+    return status;
+}
+
+crew_status crew_apply(crew_pool *pool, const crew_job *job, const void *arg, void *ret_value, const crew_call *given)
+{
+    crew_call call;
+    crew_result *result;
+    bool run_here;
+    crew_status status = apply_check(pool, job, arg, given, &call);
+    if (status != CREW_OK)
+        return status;
+    if (!ret_value && job->result_size > 0)
+        return crewi_refuse(call.error, CREW_INVALID, "ret_value is NULL, the job has a result");
+    if (!crewi_wait_is_possible(pool))
+        return crewi_refuse(call.error, CREW_TOO_DEEP, "no stack is left to run it on, and no thread to stand in");
+    status = apply_accept(pool, job, arg, &call, true, &result, &run_here);
+    if (status != CREW_OK)
+        return status;
+    apply_submit(pool, result, run_here);
+    status = crewi_wait(&result->task, CREWI_NEVER, 0);
+    if (status != CREW_OK && !apply_withdraw(pool, result))
+        status = crewi_wait(&result->task, CREWI_NEVER, CREWI_WAIT_MUST);
+    if (status == CREW_OK)
+        status = apply_outcome(result, ret_value, call.error);
+    else
+        (void)crewi_refuse(call.error, status, "the wait for it could not be served");
+    crew_result_destroy(result);
+    return status;
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/* What a kind of worker must provide, and all that the meaning layer knows of it. */
+#ifndef CREWI_BACKEND_H
+#define CREWI_BACKEND_H
+
+#include "core.h"
+
+enum { CREWI_BACKEND_VERSION = 1 };
+
+/* What a backend adds to crew_pool_info, and what the wait graph needs to know. */
+struct crewi_backend_info {
+    unsigned slots;    /* workers and spares */
+    unsigned threads;  /* alive now */
+    unsigned blocked;  /* alive and suspended */
+    unsigned capacity; /* alive, or could still be started */
+    uint64_t spare_failures;
+};
+
+struct crewi_backend {
+    unsigned version;
+    const char *name;
+
+    /* Makes pool->engine and starts what must be started. On failure everything is undone and *ret_error says why. */
+    crew_status (*open)(crew_pool *pool, crew_error *ret_error);
+
+    /* Takes over one reference to `task`; will call kind->run or kind->end, then drop it. Cannot fail. */
+    void (*submit)(crew_pool *pool, crewi_task *task, enum crewi_where where);
+
+    /* Some entry that was submitted has become dead. */
+    void (*retract)(crew_pool *pool);
+
+    /* An outside thread wants to execute a job; and has executed it. */
+    bool (*enter)(crew_pool *pool);
+    void (*leave)(crew_pool *pool);
+
+    /* The thread of `frame` (which has_permit) stops executing for a while, and goes on. */
+    void (*suspend)(crew_pool *pool, crewi_frame *frame);
+    void (*resume)(crew_pool *pool, crewi_frame *frame);
+
+    /* Calls kind->end for every queued entry, as crewi_gate_verdict says. */
+    void (*sweep)(crew_pool *pool);
+
+    /* The gate is shut and has drained, or will never be entered again: idle workers shall see that. */
+    void (*wake_all)(crew_pool *pool);
+
+    /* Waits until every thread is gone. CREW_OK or CREW_TIMEOUT. */
+    crew_status (*join)(crew_pool *pool, int64_t deadline_ns);
+
+    /* Frees the engine; in a fork's child, too, where no thread exists and no lock can be trusted. */
+    void (*free)(crew_pool *pool);
+
+    void (*query)(crew_pool *pool, struct crewi_backend_info *ret_info);
+};
+
+extern const struct crewi_backend crewi_backend_serial;
+extern const struct crewi_backend crewi_backend_threads;
+
+#endif

@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: MIT */
+/* The library's nouns, shared by the meaning layer and the backends: task, frame, pool. */
+#ifndef CREWI_CORE_H
+#define CREWI_CORE_H
+
+#include <crewpool/crewpool.h>
+
+#include "base/assert.h"
+#include "base/atomic.h"
+#include "base/cells.h"
+#include "base/queue.h"
+#include "platform/lock.h"
+#include "platform/platform.h"
+
+typedef struct crewi_task crewi_task;
+typedef struct crewi_frame crewi_frame;
+
+/* ---- Task: whatever can lie in a backend's queue: an applied job, a map, a chunk of an iterator's items, an iterator that
+ * ---- wants to pull, the callback lane. Queue entries are hints: the claim below decides who runs what. ---- */
+
+/* crewi_task.state, one word:
+ *   bits 0-2   phase: PENDING → RUNNING → STORED → DONE, one way; PENDING → RUNNING by one CAS, the *claim*, whoever runs, cancels,
+ *              terminates or helps; the rest by whoever claimed
+ *   bits 3-5   the outcome (0 … 5 of crew_status), set with STORED
+ *   bit  6     WAITERS: somebody may sleep on this word; set by waiters, cleared by whoever makes it ready
+ *   bit  7     STOP: told to stop; set by cancel and destroy, for good
+ *   bit  8     TAKEN: the value was moved out by a get; set by one CAS
+ *   bit  9     HANDLE: the user holds a handle; set at creation, cleared by crew_result_destroy
+ *   bit  10    AFTER_DONE: ready means DONE, not STORED; set at creation
+ *   bit  11    CANCELLED, bit 12 ENDED_BY_POOL: a map lost items to a cancel or to the pool's end; set before the items are taken
+ *   bit  13    PLACE: it occupies one of queue_max places; set at creation, cleared by whoever gives the place back
+ *   bits 16-31 poke count: changed only to make sleepers look again */
+enum {
+    CREWI_PENDING = 0,
+    CREWI_RUNNING = 1,
+    CREWI_STORED = 2,
+    CREWI_DONE = 3,
+    CREWI_PHASE = 7,
+    CREWI_STATUS_SHIFT = 3,
+    CREWI_WAITERS = 1 << 6,
+    CREWI_STOP = 1 << 7,
+    CREWI_TAKEN = 1 << 8,
+    CREWI_HANDLE = 1 << 9,
+    CREWI_AFTER_DONE = 1 << 10,
+    CREWI_CANCELLED = 1 << 11,
+    CREWI_ENDED_BY_POOL = 1 << 12,
+    CREWI_PLACE = 1 << 13,
+    CREWI_POKE = 1 << 16
+};
+
+/* What differs between kinds of task. */
+struct crewi_task_kind {
+    /* A backend popped this entry: run it if it is still to be run. The entry's reference stays the backend's to drop. */
+    void (*run)(crewi_task *task, crewi_frame *frame);
+    /* The pool ends early: end what has not started, as `status`. Likewise. */
+    void (*end)(crewi_task *task, crew_status status);
+    /* This entry has nothing left to do. */
+    bool (*is_dead)(const crewi_task *task);
+    /* User code run for this task, in `frame`, ended its thread: settle it. */
+    void (*lost)(crewi_task *task, crewi_frame *frame);
+    /* The last reference is gone. */
+    void (*free)(crewi_task *task);
+
+    /* As the target of a wait (NULL in a kind that nobody waits for): */
+    bool (*is_ready)(crewi_task *task);
+    /* Runs something that the target's readiness needs; false: there is nothing. */
+    bool (*help)(crewi_task *task, bool desperate);
+    /* Whether the target cannot be ready before what runs in `frame` is through. */
+    bool (*requires)(crewi_task *task, const crewi_frame *frame);
+    /* Parts of it that have not started, so that it needs a thread; and parts that run. */
+    bool (*has_unstarted)(crewi_task *task);
+    size_t (*running)(crewi_task *task);
+};
+
+struct crewi_task {
+    crewi_link link; /* owned by the queue while the entry is in one */
+    const struct crewi_task_kind *kind;
+    crewi_shard *shard;
+    crewi_atomic_u32 state;
+    crewi_atomic_u32 refs; /* queue entry, end, handle, participants; free at 0 */
+};
+
+/* Valid until the task has ended; whoever holds only a handle comes in by crewi_cells_enter_pool. */
+static inline crew_pool *crewi_task_pool(const crewi_task *task)
+{
+    return crewi_cells_owner(task->shard);
+}
+
+static inline crewi_task *crewi_task_of_link(crewi_link *link)
+{
+    return CREWI_CONTAINER_OF(link, crewi_task, link);
+}
+
+static inline uint32_t crewi_phase(uint32_t state)
+{
+    return state & CREWI_PHASE;
+}
+
+static inline crew_status crewi_outcome(uint32_t state)
+{
+    return (crew_status)(state >> CREWI_STATUS_SHIFT & 7);
+}
+
+static inline bool crewi_is_ready(uint32_t state)
+{
+    return crewi_phase(state) >= (state & CREWI_AFTER_DONE ? CREWI_DONE : CREWI_STORED);
+}
+
+void crewi_task_init(crewi_task *task, const struct crewi_task_kind *kind, crewi_shard *shard, uint32_t state,
+                     uint32_t refs);
+bool crewi_task_claim(crewi_task *task); /* counted as claimed */
+void crewi_task_count_ended(crewi_task *task);
+void crewi_task_ref(crewi_task *task);
+void crewi_task_unref(crewi_task *task);
+void crewi_task_poke(crewi_task *task);
+
+/* Where a task enters the queues. */
+enum crewi_where {
+    CREWI_NEXT,   /* where new work goes: from a worker, before what it submitted earlier; else in order */
+    CREWI_BEHIND, /* behind what is queued: it had its turn, and goes on later */
+    CREWI_URGENT  /* before everything else, at the bottom of a stack */
+};
+
+/* ---- Frame: one piece of user code on the stack of one thread, and what it may ask about itself. ---- */
+
+enum crewi_frame_kind {
+    CREWI_FRAME_WORKER,   /* the bottom of a worker's stack: no user code, but the thread belongs to the pool */
+    CREWI_FRAME_HELPER,   /* an outside thread begins to run work of the pool */
+    CREWI_FRAME_JOB,      /* a job; `task` is the applied job, the map, or the iterator; `index` the item */
+    CREWI_FRAME_CALLBACK, /* on_done or on_unhandled; `task` is the result */
+    CREWI_FRAME_PULL,     /* a source's pull; `task` is the iterator */
+    CREWI_FRAME_INIT      /* worker_init, worker_exit */
+};
+
+struct crewi_frame {
+    crewi_frame *outer; /* on this thread */
+    crew_pool *pool;
+    crewi_task *task;
+    void *part; /* of the task: what its kind's `lost` needs to settle */
+    crewi_atomic_u32 *stop; /* the word whose STOP bit is meant for this frame */
+    enum crewi_frame_kind kind;
+    size_t index;
+    size_t range_end; /* a map's frame runs items index … range_end - 1 */
+    int worker;       /* slot, or -1 */
+    void *worker_state;
+    bool has_permit;  /* this frame is why its thread counts as executing in its pool */
+    bool is_on_stack; /* entered and not left */
+    bool has_message;
+    char message[CREW_ERROR_MESSAGE_SIZE];
+};
+
+crewi_frame *crewi_frame_top(void);
+void crewi_frame_enter(crewi_frame *frame, enum crewi_frame_kind kind, crew_pool *pool, crewi_task *task);
+void crewi_frame_leave(crewi_frame *frame);
+/* The innermost frame of this thread that belongs to `pool` and runs user code (or is the worker's bottom). */
+crewi_frame *crewi_frame_inside(const crew_pool *pool);
+/* Everything on this thread stops executing, because it waits or is in a source; and goes on. */
+void crewi_frames_suspend(void);
+void crewi_frames_resume(void);
+
+/* Runs body(task, frame) with a frame of its own, beneath a guard against a lost thread. */
+void crewi_run_guarded(void (*body)(crewi_task *task, crewi_frame *frame), crewi_task *task);
+/* The same as an outside helper, which executes with the permit of backend->enter, or (FULL_RUNS) without. */
+void crewi_run_as_helper(void (*body)(crewi_task *task, crewi_frame *frame), crewi_task *task, bool has_permit);
+/* On the way out of a lost thread: settles `frame` if user code was in it. */
+void crewi_frame_lost(crewi_frame *frame);
+
+/* ---- Pool ---- */
+
+/* crew_pool.gate, one word: the submit path's whole view of the life cycle.
+ *   bits 0-55  accepted and not ended (a job with a callback: until that has returned; an iterator's activation, too)
+ *   bit  56    CLOSED, bit 57 TERMINATED, bit 58 BROKEN: set by close, terminate, break; never cleared */
+#define CREWI_GATE_COUNT ((UINT64_C(1) << 56) - 1)
+#define CREWI_GATE_CLOSED (UINT64_C(1) << 56)
+#define CREWI_GATE_TERMINATED (UINT64_C(1) << 57)
+#define CREWI_GATE_BROKEN (UINT64_C(1) << 58)
+#define CREWI_GATE_SHUT (CREWI_GATE_CLOSED | CREWI_GATE_TERMINATED | CREWI_GATE_BROKEN)
+
+enum { CREWI_STRIPES = 8 };
+
+/* Counters that nobody waits for: each thread adds to its own stripe, a query sums up. */
+struct crewi_stripe {
+    _Alignas(CREWI_CACHE_LINE) crewi_atomic_u64 claimed, ended, done, failed;
+};
+
+struct crew_pool {
+    /* read-only after create */
+    const struct crewi_backend *backend;
+    void *engine; /* the backend's own */
+    crewi_cells *cells;
+    crew_pool_options options; /* a copy: workers, spares_max, name and flags resolved */
+    bool helping;              /* outsiders may run what they wait for */
+
+    /* the life cycle */
+    _Alignas(CREWI_CACHE_LINE) crewi_atomic_u64 gate;
+    crewi_atomic_u32 stop;          /* STOP: crew_pool_request_stop, or terminated */
+    crewi_atomic_u32 drained;       /* epoch: +1 whenever the gate's count falls to 0 */
+    crewi_atomic_u32 drain_waiters; /* who sleeps on it */
+    crewi_lock join_lock;           /* one joiner at a time; guards is_joined */
+    bool is_joined;
+    crewi_lock break_lock;
+    crew_error broken; /* why; written once under break_lock before BROKEN is set */
+
+    /* queue_max */
+    crewi_atomic_size queued;      /* jobs and maps not claimed; kept only with a queue_max */
+    crewi_atomic_u32 room;         /* epoch: +1 when `queued` falls with someone waiting, and when the gate shuts */
+    crewi_atomic_u32 room_waiters;
+
+    /* the callback lane */
+    struct crewi_lane {
+        crewi_task task; /* its entry: in a backend's queue, or running, while count > 0 */
+        crewi_queue results;
+        crewi_atomic_size count;
+    } lane;
+
+    crewi_lock iterators_lock; /* guards the list: open iterators, which close and terminate must reach */
+    struct crew_iterator *iterators;
+
+    struct crewi_stripe stripes[CREWI_STRIPES];
+};
+
+static inline struct crewi_stripe *crewi_stripe(crew_pool *pool)
+{
+    return &pool->stripes[crewi_thread_hash() % CREWI_STRIPES];
+}
+
+static inline void crewi_count(crewi_atomic_u64 *counter)
+{
+    (void)crewi_atomic_u64_fetch_add_relaxed(counter, 1); /* relaxed: only ever summed up */
+}
+
+static inline bool crewi_pool_is_forked(const crew_pool *pool)
+{
+    return crewi_cells_generation(pool->cells) != crewi_fork_generation();
+}
+
+static inline bool crewi_task_is_forked(const crewi_task *task)
+{
+    return crewi_cells_generation(crewi_cells_of(task->shard)) != crewi_fork_generation();
+}
+
+/* gate.c: the count of what is accepted and not ended, and who is let in. */
+crew_status crewi_gate_enter(crew_pool *pool);
+void crewi_gate_enter_inside(crew_pool *pool); /* for what an entered task spawns as part of itself */
+void crewi_gate_leave(crew_pool *pool);
+uint64_t crewi_gate_shut(crew_pool *pool, uint64_t bit); /* the bits before */
+crew_status crewi_gate_wait_drained(crew_pool *pool, int64_t deadline_ns);
+bool crewi_gate_is_ended(crew_pool *pool); /* nothing left, and nothing can come */
+/* What a task that has not started is to end as: CREW_OK to run it, or TERMINATED, BROKEN. */
+crew_status crewi_gate_verdict(crew_pool *pool);
+/* queue_max: a place in the queue; and giving it back when claimed. */
+crew_status crewi_place_take(crew_pool *pool, const crew_call *call, bool *ret_run_here);
+void crewi_place_give(crew_pool *pool);
+void crewi_task_leave_place(crewi_task *task); /* the same, if the task has one */
+
+/* pool.c */
+void crewi_pool_break(crew_pool *pool, const crew_error *why);
+/* Explains a refusal by the gate, by queue_max, or for want of memory. Returns `status`. */
+crew_status crewi_pool_refuse(crew_pool *pool, crew_status status, crew_error *ret_error);
+/* Hands an accepted task (one reference) to the backend, and sees to it that a pool that ends meanwhile does not forget it. */
+void crewi_submit(crew_pool *pool, crewi_task *task, enum crewi_where where);
+
+/* options.c: checks the caller's structs, and copies them out of whatever version they are. */
+crew_status crewi_options_read(const crew_pool_options *given, crew_pool_options *ret_options);
+/* Everything that the six calls and imap check alike. */
+crew_status crewi_call_read(const crew_pool *pool, const crew_job *job, const crew_call *given, crew_call *ret_call);
+
+/* error.c */
+void crewi_error_from_frame(crew_error *error, crew_status status, int code, const crewi_frame *frame, const crew_job *job);
+void crewi_text_copy(char *destination, size_t size, const char *text);
+/* Fills *error (may be NULL) and returns `status`. */
+crew_status crewi_refuse(crew_error *error, crew_status status, const char *format, ...) CREW_PRINTF(3, 4);
+
+/* imap.c: the pool takes no more work, and tells its open iterators. */
+void crewi_iterators_close(crew_pool *pool, crew_status status);
+
+/* callbacks.c */
+void crewi_lane_init(crew_pool *pool);
+
+/* wait.c, graph.c */
+void crewi_graph_reset(void); /* in a fork's child */
+enum crewi_wait_flags { CREWI_WAIT_MUST = 1 }; /* cannot be refused: arrays are borrowed; the others in a cycle are */
+crew_status crewi_wait(crewi_task *target, int64_t deadline_ns, unsigned flags);
+/* Whether this thread has stack left to run a job on top of what it runs. */
+bool crewi_stack_is_enough(void);
+/* Whether a wait for new work of this pool, started here, could be served at all. */
+bool crewi_wait_is_possible(crew_pool *pool);
+/* Sleeps on a word with everything on this thread suspended. */
+bool crewi_park(crewi_atomic_u32 *word, uint32_t expected, int64_t deadline_ns);
+
+#endif

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: MIT */
+/* Frames: which user code runs on this thread, and what it may ask about itself. */
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "backend.h"
+
+crewi_frame *crewi_frame_top(void)
+{
+    return crewi_self_get();
+}
+
+static const crewi_frame *frame_of_pool(const crewi_frame *frame, const crew_pool *pool)
+{
+    while (frame && frame->pool != pool)
+        frame = frame->outer;
+    return frame;
+}
+
+void crewi_frame_enter(crewi_frame *frame, enum crewi_frame_kind kind, crew_pool *pool, crewi_task *task)
+{
+    frame->outer = crewi_frame_top();
+    frame->pool = pool;
+    frame->task = task;
+    frame->part = NULL;
+    frame->stop = &pool->stop;
+    frame->kind = kind;
+    frame->index = 0;
+    const crewi_frame *below = frame_of_pool(frame->outer, pool);
+    frame->worker = below ? below->worker : -1;
+    frame->worker_state = below ? below->worker_state : NULL;
+    frame->has_message = false;
+    frame->is_on_stack = true;
+    crewi_self_set(frame);
+}
+
+void crewi_frame_leave(crewi_frame *frame)
+{
+    frame->is_on_stack = false;
+    crewi_self_set(frame->outer);
+}
+
+crewi_frame *crewi_frame_inside(const crew_pool *pool)
+{
+    crewi_frame *frame = crewi_frame_top();
+    while (frame && (frame->pool != pool || frame->kind == CREWI_FRAME_HELPER))
+        frame = frame->outer;
+    return frame;
+}
+
+/* Beneath a source's frame everything is suspended already. */
+void crewi_frames_suspend(void)
+{
+    for (crewi_frame *frame = crewi_frame_top(); frame && frame->kind != CREWI_FRAME_PULL; frame = frame->outer)
+        if (frame->has_permit)
+            frame->pool->backend->suspend(frame->pool, frame);
+}
+
+void crewi_frames_resume(void)
+{
+    for (crewi_frame *frame = crewi_frame_top(); frame && frame->kind != CREWI_FRAME_PULL; frame = frame->outer)
+        if (frame->has_permit)
+            frame->pool->backend->resume(frame->pool, frame);
+}
+
+/* ---- running beneath a guard ---- */
+
+struct guarded {
+    crewi_frame frame;
+    void (*body)(crewi_task *task, crewi_frame *frame);
+    crewi_task *task;
+};
+
+static void guarded_body(void *opaque)
+{
+    struct guarded *guarded = opaque;
+    guarded->body(guarded->task, &guarded->frame);
+}
+
+static void guarded_lost(void *opaque)
+{
+    crewi_frame_lost(&((struct guarded *)opaque)->frame);
+}
+
+void crewi_run_guarded(void (*body)(crewi_task *task, crewi_frame *frame), crewi_task *task)
+{
+    struct guarded guarded = {.body = body, .task = task};
+    crewi_thread_guard(guarded_body, guarded_lost, &guarded);
+}
+
+void crewi_frame_lost(crewi_frame *frame)
+{
+    if (!frame->is_on_stack)
+        return;
+    crewi_frame_leave(frame);
+    frame->task->kind->lost(frame->task, frame);
+}
+
+struct helper {
+    crewi_frame frame; /* CREWI_FRAME_HELPER */
+    void (*body)(crewi_task *task, crewi_frame *frame);
+    crewi_task *task;
+};
+
+static void helper_end(struct helper *helper)
+{
+    crew_pool *pool = helper->frame.pool;
+    crewi_self_set(helper->frame.outer);
+    if (helper->frame.has_permit)
+        pool->backend->leave(pool);
+    crewi_cells_leave_pool(pool->cells);
+}
+
+static void helper_body(void *opaque)
+{
+    struct helper *helper = opaque;
+    crewi_run_guarded(helper->body, helper->task);
+    helper_end(helper);
+}
+
+static void helper_lost(void *opaque)
+{
+    helper_end(opaque);
+}
+
+void crewi_run_as_helper(void (*body)(crewi_task *task, crewi_frame *frame), crewi_task *task, bool has_permit)
+{
+    struct helper helper = {.body = body, .task = task};
+    crewi_frame_enter(&helper.frame, CREWI_FRAME_HELPER, crewi_task_pool(task), task);
+    helper.frame.has_permit = has_permit;
+    crewi_thread_guard(helper_body, helper_lost, &helper);
+}
+
+/* ---- what user code may ask ---- */
+
+int crew_fail(int code, const char *format, ...)
+{
+    crewi_frame *frame = crewi_frame_top();
+    if (frame && format) {
+        va_list arguments;
+        va_start(arguments, format);
+        (void)vsnprintf(frame->message, sizeof frame->message, format, arguments);
+        va_end(arguments);
+        frame->has_message = true;
+    }
+    return code ? code : -1;
+}
+
+int crew_should_stop(void)
+{
+    const crewi_frame *frame = crewi_frame_top();
+    if (!frame)
+        return 0;
+    /* acquire: pairs with request_stop, cancel, terminate: what was written before the order to stop is seen */
+    uint32_t own = crewi_atomic_u32_load_acquire(frame->stop);
+    uint32_t pool = crewi_atomic_u32_load_acquire(&frame->pool->stop);
+    return ((own | pool) & CREWI_STOP) != 0;
+}
+
+crew_pool *crew_current_pool(void)
+{
+    const crewi_frame *frame = crewi_frame_top();
+    return frame ? frame->pool : NULL;
+}
+
+int crew_worker_index(void)
+{
+    const crewi_frame *frame = crewi_frame_top();
+    return frame ? frame->worker : -1;
+}
+
+void *crew_worker_state(void)
+{
+    const crewi_frame *frame = crewi_frame_top();
+    return frame ? frame->worker_state : NULL;
+}

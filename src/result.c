@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: MIT */
+/* Results: how an outcome becomes known, and the handle's side of it. */
+#include "result.h"
+
+#include <string.h>
+
+#include "backend.h"
+
+void crewi_result_init(crew_result *result, const crew_job *job, const crew_call *call)
+{
+    result->job = job;
+    result->context = call->context;
+    result->on_done = call->on_done;
+    result->user = call->user;
+    crewi_failure_init(&result->failure);
+}
+
+uint32_t crewi_result_state(const crew_call *call, bool with_handle, bool has_place)
+{
+    uint32_t state = CREWI_PENDING;
+    state |= with_handle ? (uint32_t)CREWI_HANDLE : 0;
+    state |= has_place ? (uint32_t)CREWI_PLACE : 0;
+    state |= call->flags & CREW_READY_AFTER_DONE ? (uint32_t)CREWI_AFTER_DONE : 0;
+    return state;
+}
+
+void crewi_result_keep_error(crew_result *result, const crew_error *error)
+{
+    crewi_failure_keep(&result->failure, crewi_cells_of(result->task.shard), error);
+}
+
+void crewi_result_drop_error(crew_result *result)
+{
+    crewi_failure_drop(&result->failure);
+}
+
+void crewi_result_error(const crew_result *result, crew_error *ret_error)
+{
+    crew_status status = crewi_outcome(crewi_atomic_u32_load(&result->task.state));
+    size_t index = result->task.kind == &crewi_kind_map ? crewi_map_lowest(result) : 0;
+    crewi_failure_get(&result->failure, status, index, result->job, ret_error);
+}
+
+/* ---- the ending side ---- */
+
+/* Moves the phase on, and wakes who slept for it. Everything before happens before ready is seen: the CAS releases, readers
+ * of the state acquire. */
+static uint32_t result_publish(crew_result *result, uint32_t phase, crew_status status)
+{
+    uint32_t state = crewi_atomic_u32_load(&result->task.state), next;
+    do {
+        next = (state & ~(uint32_t)(CREWI_PHASE | 7 << CREWI_STATUS_SHIFT)) | phase | (uint32_t)status << CREWI_STATUS_SHIFT;
+        if (crewi_is_ready(next))
+            next &= ~(uint32_t)CREWI_WAITERS;
+    } while (!crewi_atomic_u32_cas(&result->task.state, &state, next));
+    if (crewi_is_ready(next) && (state & CREWI_WAITERS))
+        crewi_futex_wake_all(&result->task.state);
+    else if (state & CREWI_WAITERS)
+        crewi_task_poke(&result->task); /* what the sleepers wait for is now the lane: they may be in its way */
+    return state;
+}
+
+static bool result_is_unhandled(const crew_result *result, uint32_t state, crew_status status)
+{
+    bool is_a_failure = status == CREW_FAILED || status == CREW_WORKER_LOST || status == CREW_BROKEN;
+    return is_a_failure && !(state & CREWI_HANDLE) && crewi_task_pool(&result->task)->options.on_unhandled;
+}
+
+void crewi_result_store(crew_result *result, crew_status status)
+{
+    crew_pool *pool = crewi_task_pool(&result->task);
+    struct crewi_stripe *stripe = crewi_stripe(pool);
+    crewi_count(status == CREW_OK ? &stripe->done : &stripe->failed);
+    uint32_t before = crewi_atomic_u32_load(&result->task.state);
+    bool is_told = result->on_done || result_is_unhandled(result, before, status);
+    (void)crewi_task_claim(&result->task); /* a map of which nothing ran */
+    (void)result_publish(result, CREWI_STORED, status);
+    crewi_count(&stripe->ended);
+    if (is_told)
+        crewi_lane_enter(result);
+    else
+        crewi_result_finish(result);
+}
+
+/* The reference goes before the gate: memory may outlive the pool, not the other way round; and nothing of the
+ * result may be dropped after the pool said that all is over. */
+void crewi_result_finish(crew_result *result)
+{
+    crew_pool *pool = crewi_task_pool(&result->task);
+    (void)result_publish(result, CREWI_DONE, crewi_outcome(crewi_atomic_u32_load(&result->task.state)));
+    crewi_task_unref(&result->task);
+    crewi_gate_leave(pool);
+}
+
+/* ---- looking ---- */
+
+const void *crewi_result_value(const crew_result *result)
+{
+    if (result->job->result_size == 0)
+        return NULL;
+    return result->task.kind == &crewi_kind_map ? crewi_map_values(result) : crewi_apply_value(result);
+}
+
+crew_status crew_result_status(const crew_result *result)
+{
+    if (!result)
+        return CREW_INVALID;
+    if (crewi_task_is_forked(&result->task))
+        return CREW_FORKED;
+    /* acquire: pairs with result_publish */
+    uint32_t state = crewi_atomic_u32_load_acquire(&result->task.state);
+    return crewi_is_ready(state) ? crewi_outcome(state) : CREW_BUSY;
+}
+
+crew_status crew_result_error(const crew_result *result, crew_error *ret_error)
+{
+    if (!result || !ret_error)
+        return CREW_INVALID;
+    crew_status status = crew_result_status(result);
+    if (!CREW_IS_OUTCOME(status))
+        return status;
+    if (status == CREW_OK)
+        return CREW_INVALID;
+    crewi_result_error(result, ret_error);
+    return CREW_OK;
+}
+
+/* ---- waiting ---- */
+
+crew_status crew_result_wait(crew_result *result, crew_deadline deadline)
+{
+    if (!result)
+        return CREW_INVALID;
+    if (crewi_task_is_forked(&result->task))
+        return CREW_FORKED;
+    return crewi_wait(&result->task, deadline.ns, 0);
+}
+
+/* Moves or copies the value out. */
+static crew_status result_take(crew_result *result, void *ret_value)
+{
+    const crew_job *job = result->job;
+    if (result->task.kind == &crewi_kind_map || job->result_size == 0)
+        return CREW_OK;
+    if (job->drop_result && (crewi_atomic_u32_fetch_or(&result->task.state, CREWI_TAKEN) & CREWI_TAKEN))
+        return CREW_INVALID;
+    memcpy(ret_value, crewi_apply_value(result), job->result_size);
+    return CREW_OK;
+}
+
+crew_status crew_result_get(crew_result *result, void *ret_value, crew_deadline deadline)
+{
+    if (!result)
+        return CREW_INVALID;
+    if (!ret_value && result->job->result_size > 0 && result->task.kind != &crewi_kind_map)
+        return CREW_INVALID;
+    crew_status status = crew_result_wait(result, deadline);
+    if (status != CREW_OK)
+        return status;
+    status = crew_result_status(result);
+    return status == CREW_OK ? result_take(result, ret_value) : status;
+}
+
+/* ---- cancelling and letting go ---- */
+
+static crew_status result_cancel_ended(uint32_t state)
+{
+    return crewi_outcome(state) == CREW_CANCELLED ? CREW_OK : CREW_END;
+}
+
+static crew_status apply_cancel(crew_result *result)
+{
+    (void)crewi_atomic_u32_fetch_or(&result->task.state, CREWI_STOP);
+    if (!crewi_task_claim(&result->task)) {
+        uint32_t state = crewi_atomic_u32_load(&result->task.state);
+        return crewi_phase(state) == CREWI_RUNNING ? CREW_BUSY : result_cancel_ended(state);
+    }
+    crew_pool *pool = crewi_task_pool(&result->task);
+    crewi_apply_end_claimed(result, CREW_CANCELLED);
+    pool->backend->retract(pool);
+    return CREW_OK;
+}
+
+crew_status crew_result_cancel(crew_result *result)
+{
+    if (!result)
+        return CREW_INVALID;
+    if (crewi_task_is_forked(&result->task))
+        return CREW_FORKED;
+    crewi_cells *cells = crewi_cells_of(result->task.shard);
+    if (crewi_phase(crewi_atomic_u32_load(&result->task.state)) >= CREWI_STORED || !crewi_cells_enter_pool(cells))
+        return result_cancel_ended(crewi_atomic_u32_load(&result->task.state));
+    crew_status status = result->task.kind == &crewi_kind_map ? crewi_map_cancel(result) : apply_cancel(result);
+    crewi_cells_leave_pool(cells);
+    return status;
+}
+
+/* From inside one of its own items a map cannot be waited for. */
+static bool result_runs_here(const crew_result *result)
+{
+    const crewi_frame *frame = crewi_frame_top();
+    while (frame && frame->task != &result->task)
+        frame = frame->outer;
+    return frame != NULL;
+}
+
+void crew_result_destroy(crew_result *result)
+{
+    if (!result)
+        return;
+    crewi_task *task = &result->task;
+    if (crewi_task_is_forked(task)) {
+        crewi_task_unref(task);
+        return;
+    }
+    if (task->kind == &crewi_kind_map && crew_result_status(result) == CREW_BUSY) {
+        (void)crew_result_cancel(result);
+        if (!result_runs_here(result))
+            (void)crewi_wait(task, CREWI_NEVER, CREWI_WAIT_MUST);
+    }
+    (void)crewi_atomic_u32_fetch_and(&task->state, ~(uint32_t)CREWI_HANDLE);
+    crewi_task_unref(task);
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+/* The record behind a crew_result: what apply and map have in common. */
+#ifndef CREWI_RESULT_H
+#define CREWI_RESULT_H
+
+#include "core.h"
+#include "failure.h"
+
+struct crew_result {
+    crewi_task task;
+    const crew_job *job;
+    void *context;
+    crew_done_fn *on_done;
+    void *user;
+    crewi_failure failure; /* why not CREW_OK; written by whoever ends it, before STORED */
+    crewi_link lane_link; /* in the callback lane */
+};
+
+static inline crew_result *crewi_result_of(crewi_task *task)
+{
+    return CREWI_CONTAINER_OF(task, crew_result, task);
+}
+
+void crewi_result_init(crew_result *result, const crew_job *job, const crew_call *call);
+/* The bits of a new result's state. */
+uint32_t crewi_result_state(const crew_call *call, bool with_handle, bool has_place);
+
+/* Makes the outcome known: ready, callback, gate, reference of the end. The value must be in place. */
+void crewi_result_store(crew_result *result, crew_status status);
+
+/* Keeps a copy of *error; without memory for it, its code and worker. Call before store; again to replace it. */
+void crewi_result_keep_error(crew_result *result, const crew_error *error);
+void crewi_result_drop_error(crew_result *result);
+
+/* The error as the user shall see it. */
+void crewi_result_error(const crew_result *result, crew_error *ret_error);
+const void *crewi_result_value(const crew_result *result);
+
+/* callbacks.c: the lane takes the result over and finishes it. */
+void crewi_lane_enter(crew_result *result);
+/* What the lane, or store itself where there is no callback, does last. */
+void crewi_result_finish(crew_result *result);
+
+/* apply.c */
+extern const struct crewi_task_kind crewi_kind_apply;
+void *crewi_apply_value(const crew_result *result);
+void crewi_apply_end_claimed(crew_result *result, crew_status status); /* it will not run */
+
+/* map.c */
+extern const struct crewi_task_kind crewi_kind_map;
+const void *crewi_map_values(const crew_result *result);
+size_t crewi_map_lowest(const crew_result *result); /* index that failed */
+crew_status crewi_map_cancel(crew_result *result);
+
+/* What the calls of map and starmap hand to map.c. */
+struct crewi_map_input {
+    const void *args;           /* NULL: the index, or columns */
+    const crew_column *columns; /* NULL: args */
+    size_t columns_count;
+    size_t n;
+    void *values;
+};
+
+/* Accepts and submits a map. `ret_result` NULL: without a handle. */
+crew_status crewi_map_start(crew_pool *pool, const crew_job *job, const struct crewi_map_input *input,
+                            const crew_call *call, crew_result **ret_result);
+
+#endif

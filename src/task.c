@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/* Tasks: one claim, counted references. */
+#include "core.h"
+
+void crewi_task_init(crewi_task *task, const struct crewi_task_kind *kind, crewi_shard *shard, uint32_t state,
+                     uint32_t refs)
+{
+    task->link.next = NULL;
+    task->kind = kind;
+    task->shard = shard;
+    crewi_atomic_u32_init(&task->state, state);
+    crewi_atomic_u32_init(&task->refs, refs);
+}
+
+bool crewi_task_claim(crewi_task *task)
+{
+    uint32_t state = crewi_atomic_u32_load(&task->state);
+    while (crewi_phase(state) == CREWI_PENDING)
+        if (crewi_atomic_u32_cas(&task->state, &state, state + CREWI_RUNNING)) {
+            crewi_count(&crewi_stripe(crewi_task_pool(task))->claimed);
+            return true;
+        }
+    return false;
+}
+
+void crewi_task_count_ended(crewi_task *task)
+{
+    crewi_count(&crewi_stripe(crewi_task_pool(task))->ended);
+}
+
+void crewi_task_ref(crewi_task *task)
+{
+    /* relaxed: whoever takes a new reference holds one */
+    (void)crewi_atomic_u32_fetch_add_relaxed(&task->refs, 1);
+}
+
+void crewi_task_unref(crewi_task *task)
+{
+    if (crewi_atomic_u32_fetch_sub(&task->refs, 1) == 1)
+        task->kind->free(task);
+}
+
+void crewi_task_poke(crewi_task *task)
+{
+    (void)crewi_atomic_u32_fetch_add(&task->state, CREWI_POKE);
+    crewi_futex_wake_all(&task->state);
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/* A worker's own queue: it pushes and pops at the bottom, everyone steals from the top (Chase and Lev, "Dynamic circular
+ * work-stealing deque", without growing: what does not fit goes elsewhere). */
+#ifndef CREWI_DEQUE_H
+#define CREWI_DEQUE_H
+
+#include "../core.h"
+
+enum { CREWI_DEQUE_SIZE = 256 }; /* a power of two */
+
+typedef struct crewi_deque {
+    crewi_atomic_size top;    /* the oldest entry; moved by CAS: by thieves, and by the owner for the last entry */
+    char line[56];
+    crewi_atomic_size bottom; /* one past the newest; written by the owner only */
+    crewi_atomic_ptr ring[CREWI_DEQUE_SIZE];
+} crewi_deque;
+
+void crewi_deque_init(crewi_deque *deque);
+
+/* Owner only. False: full. */
+bool crewi_deque_push(crewi_deque *deque, crewi_task *task);
+/* Owner only: the newest, or NULL. */
+crewi_task *crewi_deque_pop(crewi_deque *deque);
+/* Anyone: the oldest, or NULL: empty, or another was faster. */
+crewi_task *crewi_deque_steal(crewi_deque *deque);
+bool crewi_deque_is_empty(const crewi_deque *deque);
+
+#endif

@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: MIT */
+/* The threads backend: starting and ending threads, and the functions of struct crewi_backend. */
+#include "threads.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { COMPACTION_SLACK = 1024 }; /* dead entries that may lie in the queues besides one for each live one */
+
+/* ---- starting threads ---- */
+
+void crewi_engine_tell(crewi_engine *engine)
+{
+    (void)crewi_atomic_u32_fetch_add(&engine->arrivals, 1);
+    crewi_futex_wake_all(&engine->arrivals);
+}
+
+static crewi_slot *slot_new(crewi_engine *engine, unsigned index)
+{
+    crewi_slot *slot = crewi_memory_get(crewi_cells_memory(engine->pool->cells), sizeof *slot, CREWI_CACHE_LINE);
+    if (!slot)
+        return NULL;
+    memset(slot, 0, sizeof *slot);
+    slot->pool = engine->pool;
+    slot->engine = engine;
+    slot->index = index;
+    slot->random = index * UINT64_C(0x9E3779B97F4A7C15) + 1;
+    crewi_atomic_u32_init(&slot->wake, CREWI_ASLEEP);
+    crewi_deque_init(&slot->deque);
+    return slot;
+}
+
+/* The lowest index that no thread has, reserved for the caller, who starts one there; or slots_max. */
+static unsigned engine_reserve_index(crewi_engine *engine, bool (*is_wanted)(const crewi_engine *engine))
+{
+    unsigned index = 0;
+    crewi_lock_acquire(&engine->lock);
+    if (!is_wanted(engine))
+        index = engine->slots_max;
+    while (index < engine->slots_max && engine->is_taken[index])
+        index++;
+    if (index < engine->slots_max) {
+        engine->is_taken[index] = true;
+        engine->alive++;
+        engine->arriving++;
+    }
+    crewi_lock_release(&engine->lock);
+    return index;
+}
+
+static crewi_slot *engine_slot_at(crewi_engine *engine, unsigned index)
+{
+    crewi_slot *slot = crewi_atomic_ptr_load(&engine->slots[index]);
+    if (slot)
+        return slot;
+    slot = slot_new(engine, index);
+    if (!slot)
+        return NULL;
+    crewi_atomic_ptr_store(&engine->slots[index], slot); /* only whoever reserved the index gets here */
+    uint32_t used = crewi_atomic_u32_load(&engine->slots_used);
+    while (used <= index && !crewi_atomic_u32_cas(&engine->slots_used, &used, index + 1))
+        continue;
+    return slot;
+}
+
+static bool slot_start(crewi_slot *slot)
+{
+    const crew_pool_options *options = &slot->pool->options;
+    char name[32];
+    (void)snprintf(name, sizeof name, "%.20s-%u", options->name ? options->name : "crew", slot->index);
+    slot->predecessor = slot->thread;
+    slot->has_predecessor = slot->has_thread;
+    slot->is_arriving = true;
+    crewi_lock_acquire(&slot->engine->lock); /* the new thread may be through before `thread` is written */
+    bool is_started = crewi_thread_start(&slot->thread, crewi_worker_main, slot, name, options->stack_size);
+    slot->has_thread = is_started || slot->has_predecessor;
+    slot->engine->cannot_start = !is_started;
+    crewi_lock_release(&slot->engine->lock);
+    return is_started;
+}
+
+static crew_status engine_start_thread(crewi_engine *engine, unsigned index)
+{
+    crewi_slot *slot = engine_slot_at(engine, index);
+    if (slot && slot_start(slot))
+        return CREW_OK;
+    crewi_lock_acquire(&engine->lock);
+    engine->cannot_start = true;
+    engine->is_taken[index] = false;
+    engine->alive--;
+    engine->arriving--;
+    engine->spare_failures++;
+    crewi_lock_release(&engine->lock);
+    return slot ? CREW_NO_RESOURCE : CREW_NO_MEMORY;
+}
+
+/* Threads that execute, or could at once, are fewer than the permits, and none of them sleeps. */
+static bool reserve_is_wanted(const crewi_engine *engine)
+{
+    return !engine->idle && engine->arriving == 0 && engine->alive - engine->suspended < engine->workers &&
+           !crewi_gate_is_ended(engine->pool);
+}
+
+void crewi_engine_ensure_reserve(crewi_engine *engine)
+{
+    unsigned index = engine_reserve_index(engine, reserve_is_wanted);
+    if (index < engine->slots_max)
+        (void)engine_start_thread(engine, index);
+}
+
+/* ---- open ---- */
+
+static size_t engine_size(unsigned slots_max)
+{
+    return sizeof(crewi_engine) + slots_max * (sizeof(crewi_atomic_ptr) + sizeof(bool));
+}
+
+static crewi_engine *engine_new(crew_pool *pool)
+{
+    unsigned slots_max = pool->options.workers + pool->options.spares_max;
+    crewi_engine *engine = crewi_memory_get(crewi_cells_memory(pool->cells), engine_size(slots_max), CREWI_CACHE_LINE);
+    if (!engine)
+        return NULL;
+    memset(engine, 0, engine_size(slots_max));
+    engine->pool = pool;
+    engine->workers = pool->options.workers;
+    engine->slots_max = slots_max;
+    engine->is_taken = (bool *)(void *)(engine->slots + slots_max);
+    crewi_queue_init(&engine->injector);
+    crewi_queue_init(&engine->urgent);
+    crewi_atomic_size_init(&engine->dead, 0);
+    crewi_atomic_u32_init(&engine->idle_count, 0);
+    crewi_atomic_u32_init(&engine->searchers, 0);
+    crewi_atomic_u32_init(&engine->pressure, 0);
+    crewi_atomic_u32_init(&engine->arrivals, 0);
+    crewi_atomic_u32_init(&engine->slots_used, 0);
+    crewi_lock_init(&engine->lock);
+    engine->resumers_end = &engine->resumers;
+    for (unsigned i = 0; i < slots_max; i++)
+        crewi_atomic_ptr_init(&engine->slots[i], NULL);
+    return engine;
+}
+
+static void threads_free(crew_pool *pool)
+{
+    crewi_engine *engine = crewi_engine_of(pool);
+    const struct crewi_memory *memory = crewi_cells_memory(pool->cells);
+    for (unsigned i = 0; i < engine->slots_max; i++) {
+        crewi_slot *slot = crewi_atomic_ptr_load(&engine->slots[i]);
+        if (slot)
+            crewi_memory_put(memory, slot, sizeof *slot);
+    }
+    crewi_memory_put(memory, engine, engine_size(engine->slots_max));
+}
+
+static bool engine_is(crewi_engine *engine, bool (*condition)(const crewi_engine *engine))
+{
+    crewi_lock_acquire(&engine->lock);
+    bool is_so = condition(engine);
+    crewi_lock_release(&engine->lock);
+    return is_so;
+}
+
+static bool engine_wait_until(crewi_engine *engine, bool (*condition)(const crewi_engine *engine), int64_t deadline_ns)
+{
+    for (bool in_time = true;;) {
+        uint32_t epoch = crewi_atomic_u32_load(&engine->arrivals);
+        if (engine_is(engine, condition))
+            return true;
+        if (!in_time)
+            return false;
+        in_time = crewi_park(&engine->arrivals, epoch, deadline_ns);
+    }
+}
+
+static bool engine_has_nobody(const crewi_engine *engine)
+{
+    return engine->alive == 0;
+}
+
+static bool engine_has_settled(const crewi_engine *engine)
+{
+    return engine->arriving == 0;
+}
+
+static bool anyone_is_wanted(const crewi_engine *engine)
+{
+    (void)engine;
+    return true;
+}
+
+static crew_status threads_join(crew_pool *pool, int64_t deadline_ns)
+{
+    crewi_engine *engine = crewi_engine_of(pool);
+    if (!engine_wait_until(engine, engine_has_nobody, deadline_ns))
+        return CREW_TIMEOUT;
+    for (unsigned i = 0; i < engine->slots_max; i++) {
+        crewi_slot *slot = crewi_atomic_ptr_load(&engine->slots[i]);
+        if (!slot || !slot->has_thread)
+            continue;
+        crewi_thread_join(slot->thread);
+        slot->has_thread = false;
+    }
+    return CREW_OK;
+}
+
+/* With an initializer all workers start now, since create says whether they can; else one, and the others when there is work. */
+static crew_status engine_start_first(crewi_engine *engine, crew_error *ret_error)
+{
+    const crew_pool_options *options = &engine->pool->options;
+    bool all = options->worker_init && !(options->flags & CREW_LAZY_INIT);
+    crew_status status = CREW_OK;
+    for (unsigned i = 0; status == CREW_OK && i < (all ? engine->workers : 1); i++)
+        status = engine_start_thread(engine, engine_reserve_index(engine, anyone_is_wanted));
+    (void)engine_wait_until(engine, engine_has_settled, CREWI_NEVER);
+    crewi_lock_acquire(&engine->lock);
+    bool has_failed = engine->has_init_failure;
+    engine->is_open = true;
+    crewi_lock_release(&engine->lock);
+    if (has_failed && ret_error) {
+        *ret_error = engine->init_failure;
+        ret_error->status = CREW_FAILED;
+    }
+    if (has_failed)
+        return CREW_FAILED;
+    return status == CREW_OK ? CREW_OK : crewi_refuse(ret_error, status, "a worker's thread could not be started");
+}
+
+static crew_status threads_open(crew_pool *pool, crew_error *ret_error)
+{
+    crewi_engine *engine = engine_new(pool);
+    if (!engine)
+        return crewi_refuse(ret_error, CREW_NO_MEMORY, "out of memory");
+    pool->engine = engine;
+    crew_status status = engine_start_first(engine, ret_error);
+    if (status == CREW_OK)
+        return CREW_OK;
+    (void)crewi_gate_shut(pool, CREWI_GATE_CLOSED);
+    (void)threads_join(pool, CREWI_NEVER);
+    threads_free(pool);
+    return status;
+}
+
+/* ---- work ---- */
+
+/* Entries at the bottom that were claimed elsewhere make room first: a job that submits and waits in a loop leaves one each. */
+static bool slot_push(crewi_slot *slot, crewi_task *task)
+{
+    for (crewi_task *newest; (newest = crewi_deque_pop(&slot->deque));) {
+        if (!newest->kind->is_dead(newest)) {
+            (void)crewi_deque_push(&slot->deque, newest);
+            break;
+        }
+        crewi_task_unref(newest);
+    }
+    return crewi_deque_push(&slot->deque, task);
+}
+
+static void threads_submit(crew_pool *pool, crewi_task *task, enum crewi_where where)
+{
+    crewi_engine *engine = crewi_engine_of(pool);
+    crewi_slot *slot = where == CREWI_NEXT ? crewi_slot_here(pool) : NULL;
+    if (!slot || !slot_push(slot, task)) /* [S1] */
+        crewi_queue_push(where == CREWI_URGENT ? &engine->urgent : &engine->injector, &task->link);
+    crewi_work_arrived(engine); /* [S2] */
+}
+
+static bool link_is_dead(const crewi_link *link)
+{
+    const crewi_task *task = crewi_task_of_link((crewi_link *)(uintptr_t)link);
+    return task->kind->is_dead(task);
+}
+
+static void threads_retract(crew_pool *pool)
+{
+    crewi_engine *engine = crewi_engine_of(pool);
+    size_t dead = crewi_atomic_size_fetch_add(&engine->dead, 1) + 1;
+    size_t live = (size_t)(crewi_atomic_u64_load(&pool->gate) & CREWI_GATE_COUNT);
+    if (dead <= live + COMPACTION_SLACK || crewi_atomic_size_exchange(&engine->dead, 0) < dead)
+        return;
+    for (crewi_link *link = crewi_queue_filter(&engine->injector, link_is_dead), *next; link; link = next) {
+        next = link->next;
+        crewi_task_unref(crewi_task_of_link(link));
+    }
+}
+
+static void sweep_end(crewi_task *task, crew_status status)
+{
+    task->kind->end(task, status);
+    crewi_task_unref(task);
+}
+
+static void threads_sweep(crew_pool *pool)
+{
+    crewi_engine *engine = crewi_engine_of(pool);
+    crew_status status = crewi_gate_verdict(pool);
+    for (crewi_link *link; (link = crewi_queue_pop(&engine->injector));)
+        sweep_end(crewi_task_of_link(link), status);
+    unsigned used = crewi_atomic_u32_load(&engine->slots_used);
+    for (unsigned i = 0; i < used; i++) {
+        crewi_slot *slot = crewi_atomic_ptr_load(&engine->slots[i]);
+        while (slot && !crewi_deque_is_empty(&slot->deque)) {
+            crewi_task *task = crewi_deque_steal(&slot->deque);
+            if (task)
+                sweep_end(task, status);
+        }
+    }
+}
+
+/* ---- outside helpers ---- */
+
+static bool threads_enter(crew_pool *pool)
+{
+    return crewi_permit_try(crewi_engine_of(pool));
+}
+
+static void threads_leave(crew_pool *pool)
+{
+    crewi_permit_release(crewi_engine_of(pool));
+}
+
+static void threads_query(crew_pool *pool, struct crewi_backend_info *ret_info)
+{
+    crewi_engine *engine = crewi_engine_of(pool);
+    crewi_lock_acquire(&engine->lock);
+    unsigned startable = engine->cannot_start ? 0 : engine->slots_max - engine->alive;
+    *ret_info = (struct crewi_backend_info){
+        .slots = engine->slots_max,
+        .threads = engine->alive,
+        .blocked = engine->suspended,
+        .capacity = engine->alive + startable,
+        .spare_failures = engine->spare_failures,
+    };
+    crewi_lock_release(&engine->lock);
+}
+
+const struct crewi_backend crewi_backend_threads = {
+    .version = CREWI_BACKEND_VERSION,
+    .name = "threads",
+    .open = threads_open,
+    .submit = threads_submit,
+    .retract = threads_retract,
+    .enter = threads_enter,
+    .leave = threads_leave,
+    .suspend = crewi_threads_suspend,
+    .resume = crewi_threads_resume,
+    .sweep = threads_sweep,
+    .wake_all = crewi_threads_wake_all,
+    .join = threads_join,
+    .free = threads_free,
+    .query = threads_query,
+};

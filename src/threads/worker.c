@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: MIT */
+/* A worker's thread: initialise, then park, run what is found, park again, until the pool has ended. */
+#include "threads.h"
+
+enum { FAIR_EVERY = 61 }; /* how often a worker looks first where it would look last */
+
+crewi_slot *crewi_slot_here(const crew_pool *pool)
+{
+    crewi_frame *frame = crewi_frame_top();
+    while (frame && !(frame->kind == CREWI_FRAME_WORKER && frame->pool == pool))
+        frame = frame->outer;
+    return frame ? CREWI_CONTAINER_OF(frame, crewi_slot, base) : NULL;
+}
+
+/* ---- finding work ---- */
+
+static crewi_slot *engine_slot(crewi_engine *engine, unsigned index)
+{
+    return crewi_atomic_ptr_load(&engine->slots[index]);
+}
+
+bool crewi_engine_has_work(crewi_engine *engine)
+{
+    if (!crewi_queue_is_empty(&engine->urgent) || !crewi_queue_is_empty(&engine->injector))
+        return true;
+    unsigned used = crewi_atomic_u32_load(&engine->slots_used);
+    for (unsigned i = 0; i < used; i++) {
+        crewi_slot *slot = engine_slot(engine, i);
+        if (slot && !crewi_deque_is_empty(&slot->deque))
+            return true;
+    }
+    return false;
+}
+
+static crewi_task *queue_next(crewi_queue *queue)
+{
+    crewi_link *link = crewi_queue_pop(queue);
+    return link ? crewi_task_of_link(link) : NULL;
+}
+
+static uint64_t slot_random(crewi_slot *slot)
+{
+    slot->random ^= slot->random << 13;
+    slot->random ^= slot->random >> 7;
+    slot->random ^= slot->random << 17;
+    return slot->random;
+}
+
+static crewi_task *worker_steal(crewi_slot *self)
+{
+    crewi_engine *engine = self->engine;
+    unsigned used = crewi_atomic_u32_load(&engine->slots_used);
+    unsigned start = (unsigned)(slot_random(self) % used);
+    for (unsigned i = 0; i < used; i++) {
+        crewi_slot *slot = engine_slot(engine, (start + i) % used);
+        crewi_task *task = slot ? crewi_deque_steal(&slot->deque) : NULL;
+        if (task)
+            return task;
+    }
+    return NULL;
+}
+
+/* Newest first is quick, but would let old entries wait for ever behind jobs that submit jobs. */
+static crewi_task *worker_next_fair(crewi_slot *slot)
+{
+    bool own_turn = slot->ticks / FAIR_EVERY % 2 == 0;
+    crewi_task *task = own_turn ? crewi_deque_steal(&slot->deque) : NULL;
+    return task ? task : queue_next(&slot->engine->injector);
+}
+
+static crewi_task *worker_next(crewi_slot *slot)
+{
+    crewi_task *task = queue_next(&slot->engine->urgent);
+    if (!task && ++slot->ticks % FAIR_EVERY == 0)
+        task = worker_next_fair(slot);
+    if (!task)
+        task = crewi_deque_pop(&slot->deque);
+    if (!task)
+        task = queue_next(&slot->engine->injector);
+    return task ? task : worker_steal(slot);
+}
+
+/* ---- running it ---- */
+
+void crewi_worker_in_run(crewi_slot *slot, bool running)
+{
+    const crew_pool_options *options = &slot->pool->options;
+    if (!options->worker_run || slot->is_in_run == running)
+        return;
+    slot->is_in_run = running;
+    options->worker_run(options->user, (int)slot->index, running);
+}
+
+static void worker_run_task(crewi_slot *slot, crewi_task *task)
+{
+    if (slot->is_searching) {
+        crewi_found_work(slot);
+        crewi_engine_ensure_reserve(slot->engine);
+    }
+    crewi_worker_in_run(slot, true);
+    slot->current = task;
+    task->kind->run(task, &slot->frame);
+    slot->current = NULL;
+    if (!crewi_pool_is_forked(slot->pool))
+        crewi_task_unref(task);
+}
+
+/* ---- initialising ---- */
+
+static crew_status worker_init(crewi_slot *slot, crew_error *ret_error)
+{
+    const crew_pool_options *options = &slot->pool->options;
+    if (!options->worker_init)
+        return CREW_OK;
+    void *state = NULL;
+    crewi_frame_enter(&slot->frame, CREWI_FRAME_INIT, slot->pool, NULL);
+    int code = options->worker_init(options->user, (int)slot->index, &state);
+    crewi_frame_leave(&slot->frame);
+    slot->base.worker_state = state;
+    if (code == 0)
+        return CREW_OK;
+    crewi_error_from_frame(ret_error, CREW_FAILED, code, &slot->frame, NULL);
+    return CREW_FAILED;
+}
+
+/* True: the thread goes on, to serve the callbacks of the pool that its failure has broken. */
+static bool worker_init_failed(crewi_slot *slot, const crew_error *error)
+{
+    crewi_engine *engine = slot->engine;
+    bool is_lazy = (slot->pool->options.flags & CREW_LAZY_INIT) != 0;
+    crewi_lock_acquire(&engine->lock);
+    if (!engine->has_init_failure)
+        engine->init_failure = *error;
+    engine->has_init_failure = true;
+    bool breaks = engine->is_open && (engine->initialised == 0 || (is_lazy && slot->index < engine->workers));
+    engine->spare_failures += !breaks;
+    crewi_lock_release(&engine->lock);
+    if (breaks)
+        crewi_pool_break(slot->pool, error);
+    return breaks;
+}
+
+/* False: the thread is of no use and shall end. */
+static bool worker_initialise(crewi_slot *slot)
+{
+    crew_error error;
+    if (worker_init(slot, &error) != CREW_OK)
+        return worker_init_failed(slot, &error);
+    slot->is_initialised = true;
+    crewi_lock_acquire(&slot->engine->lock);
+    slot->engine->initialised++;
+    crewi_lock_release(&slot->engine->lock);
+    return true;
+}
+
+static void worker_exit(crewi_slot *slot)
+{
+    const crew_pool_options *options = &slot->pool->options;
+    crewi_worker_in_run(slot, false);
+    bool is_due = slot->is_initialised && !slot->is_exiting && options->worker_exit;
+    slot->is_exiting = true;
+    if (!is_due)
+        return;
+    crewi_frame_enter(&slot->frame, CREWI_FRAME_INIT, slot->pool, NULL);
+    options->worker_exit(options->user, (int)slot->index, slot->base.worker_state);
+    crewi_frame_leave(&slot->frame);
+}
+
+/* ---- the life of a worker ---- */
+
+static void worker_arrived(crewi_slot *slot)
+{
+    crewi_lock_acquire(&slot->engine->lock);
+    slot->engine->arriving--;
+    slot->is_arriving = false;
+    crewi_lock_release(&slot->engine->lock);
+    crewi_engine_tell(slot->engine);
+}
+
+/* Runs what is found. False: a fork's child has come back from a job, and leaves. */
+static bool worker_run_found(crewi_slot *slot)
+{
+    for (crewi_task *task; (task = worker_next(slot));) {
+        worker_run_task(slot, task);
+        if (crewi_pool_is_forked(slot->pool))
+            return false;
+        if (crewi_atomic_u32_load_relaxed(&slot->engine->pressure)) /* relaxed: seen a task later is early enough */
+            break;
+    }
+    return true;
+}
+
+static void worker_live(crewi_slot *slot)
+{
+    bool is_lazy = (slot->pool->options.flags & CREW_LAZY_INIT) != 0;
+    if (!is_lazy && !worker_initialise(slot))
+        return;
+    worker_arrived(slot);
+    for (bool is_new = is_lazy; crewi_park_worker(slot); is_new = false) {
+        if (is_new && !worker_initialise(slot))
+            return;
+        if (!worker_run_found(slot))
+            return;
+    }
+}
+
+/* Gives back all that the engine counts this thread for. */
+static void worker_retire(crewi_slot *slot)
+{
+    crewi_engine *engine = slot->engine;
+    if (slot->is_searching)
+        (void)crewi_atomic_u32_fetch_sub(&engine->searchers, 1);
+    slot->is_searching = false;
+    if (slot->base.has_permit)
+        crewi_permit_release(engine);
+    slot->base.has_permit = false;
+    crewi_lock_acquire(&engine->lock);
+    engine->arriving -= slot->is_arriving;
+    engine->initialised -= slot->is_initialised;
+    engine->alive--;
+    engine->is_taken[slot->index] = false;
+    crewi_lock_release(&engine->lock);
+}
+
+static void worker_body(void *opaque)
+{
+    crewi_slot *slot = opaque;
+    worker_live(slot);
+    if (crewi_pool_is_forked(slot->pool))
+        return;
+    worker_exit(slot);
+    worker_retire(slot);
+    crewi_engine_tell(slot->engine);
+}
+
+/* ---- a job has ended this thread ---- */
+
+/* Callbacks still have to be called, and no thread is left to: this one does it on its way out. */
+static void lost_serve_lane(crewi_engine *engine)
+{
+    for (crewi_task *task; (task = queue_next(&engine->urgent));) {
+        crewi_run_guarded(task->kind->run, task);
+        crewi_task_unref(task);
+    }
+}
+
+static void lost_find_successor(crewi_slot *slot)
+{
+    crewi_engine *engine = slot->engine;
+    crewi_engine_ensure_reserve(engine);
+    crewi_lock_acquire(&engine->lock);
+    bool is_last = engine->alive == 0 && !crewi_gate_is_ended(slot->pool);
+    crewi_lock_release(&engine->lock);
+    if (!is_last)
+        return;
+    crew_error why;
+    (void)crewi_refuse(&why, CREW_BROKEN, "the last worker's thread has ended, and no other could be started");
+    crewi_pool_break(slot->pool, &why);
+    lost_serve_lane(engine);
+}
+
+static void lost_settle(crewi_slot *slot)
+{
+    bool was_hook = slot->frame.is_on_stack && slot->frame.kind == CREWI_FRAME_INIT;
+    crewi_self_set(&slot->base);
+    if (!was_hook) {
+        crewi_frame_lost(&slot->frame);
+    } else {
+        crewi_frame_leave(&slot->frame);
+        crew_error error;
+        crewi_error_from_frame(&error, CREW_WORKER_LOST, 0, &slot->frame, NULL);
+        if (!slot->is_exiting)
+            (void)worker_init_failed(slot, &error);
+    }
+    if (slot->current)
+        crewi_task_unref(slot->current);
+    slot->current = NULL;
+}
+
+/* The gate is held so that the pool does not end before it is known whether somebody takes over. */
+static void worker_lost(void *opaque)
+{
+    crewi_slot *slot = opaque;
+    crewi_gate_enter_inside(slot->pool);
+    lost_settle(slot);
+    worker_exit(slot);
+    worker_retire(slot);
+    lost_find_successor(slot);
+    crewi_engine_tell(slot->engine);
+    crewi_self_set(NULL);
+    crewi_gate_leave(slot->pool);
+}
+
+void crewi_worker_main(void *opaque)
+{
+    crewi_slot *slot = opaque;
+    if (slot->has_predecessor)
+        crewi_thread_join(slot->predecessor);
+    slot->base = (crewi_frame){.has_permit = false};
+    slot->frame = (crewi_frame){.has_permit = false};
+    slot->current = NULL;
+    slot->is_initialised = slot->is_exiting = slot->is_searching = slot->is_in_run = false;
+    crewi_frame_enter(&slot->base, CREWI_FRAME_WORKER, slot->pool, NULL);
+    slot->base.worker = (int)slot->index;
+    crewi_thread_guard(worker_body, worker_lost, slot);
+}

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT */
+/* Waiting for a task: help with it, or with what it waits for; else sleep, with a stand-in at work. */
+#include "backend.h"
+#include "graph.h"
+
+enum { FOLLOW_MAX = 64 };
+
+bool crewi_stack_is_enough(void)
+{
+    enum { RESERVE_MIN = 32 * 1024 };
+    size_t reserve = crewi_stack_size() / 4;
+    return crewi_stack_left() > (reserve < RESERVE_MIN ? RESERVE_MIN : reserve);
+}
+
+bool crewi_park(crewi_atomic_u32 *word, uint32_t expected, int64_t deadline_ns)
+{
+    if (!crewi_frame_top())
+        return crewi_futex_wait(word, expected, deadline_ns);
+    crewi_frames_suspend();
+    bool in_time = crewi_futex_wait(word, expected, deadline_ns);
+    crewi_frames_resume();
+    return in_time;
+}
+
+/* ---- helping ---- */
+
+static void help_body(crewi_task *target, crewi_frame *frame)
+{
+    (void)frame;
+    (void)target->kind->help(target, false);
+}
+
+/* An outside thread counts as a worker while it helps. It is inside the pool until crewi_run_as_helper has ended. */
+static bool help_from_outside(crewi_task *target)
+{
+    crew_pool *pool = crewi_task_pool(target);
+    if (!pool->helping || target->kind->is_ready(target) || !target->kind->has_unstarted(target) ||
+        !pool->backend->enter(pool)) {
+        crewi_cells_leave_pool(pool->cells);
+        return false;
+    }
+    crewi_run_as_helper(help_body, target, true);
+    return true;
+}
+
+/* Runs something that `target` needs, where the caller may. False: nothing was run. */
+static bool wait_help(crewi_task *target, bool desperate)
+{
+    crewi_cells *cells = crewi_cells_of(target->shard);
+    if (!crewi_stack_is_enough() || !crewi_cells_enter_pool(cells))
+        return false;
+    const crewi_frame *inside = crewi_frame_inside(crewi_task_pool(target));
+    if (!inside)
+        return help_from_outside(target);
+    /* Inside it the pool cannot go: nothing more to hold on to, should the job end this thread. */
+    crewi_cells_leave_pool(cells);
+    return inside->kind != CREWI_FRAME_INIT && target->kind->help(target, desperate);
+}
+
+/* The target runs and is itself parked: helps with what that one waits for, and so on. */
+static bool wait_help_along(crewi_task *target)
+{
+    bool helped = false;
+    crewi_task_ref(target);
+    for (unsigned steps = 0; !helped && steps < FOLLOW_MAX; steps++) {
+        crewi_task *next = crewi_graph_follow(target);
+        crewi_task_unref(target);
+        if (!next)
+            return false;
+        helped = wait_help(next, false);
+        target = next;
+    }
+    crewi_task_unref(target);
+    return helped;
+}
+
+/* ---- sleeping ---- */
+
+/* Sleeps until the target's word changes. True: it did, or may have. */
+static bool wait_sleep(crewi_task *target, int64_t deadline_ns)
+{
+    uint32_t state = crewi_atomic_u32_fetch_or(&target->state, CREWI_WAITERS) | CREWI_WAITERS;
+    if (target->kind->is_ready(target))
+        return true;
+    return crewi_futex_wait(&target->state, state, deadline_ns);
+}
+
+/* Sleeps for ever as a waiter that the graph knows. */
+static crew_status wait_in_graph(crewi_task *target, unsigned flags)
+{
+    crewi_waiter waiter = {.target = target, .top = crewi_frame_top(), .must = (flags & CREWI_WAIT_MUST) != 0};
+    crew_status status = crewi_graph_enter(&waiter);
+    if (status != CREW_OK)
+        return status;
+    (void)wait_sleep(target, CREWI_NEVER);
+    status = crewi_graph_verdict(&waiter);
+    crewi_graph_leave(&waiter);
+    return status;
+}
+
+/* One sleep of a job: CREW_OK: look again. */
+static crew_status wait_parked(crewi_task *target, int64_t deadline_ns, unsigned flags)
+{
+    crew_status status = CREW_OK;
+    crewi_frames_suspend();
+    if (deadline_ns == CREWI_NEVER)
+        status = wait_in_graph(target, flags);
+    else if (!wait_sleep(target, deadline_ns))
+        status = CREW_TIMEOUT;
+    crewi_frames_resume();
+    return status;
+}
+
+static crew_status wait_outside(crewi_task *target, int64_t deadline_ns)
+{
+    return wait_sleep(target, deadline_ns) ? CREW_OK : CREW_TIMEOUT;
+}
+
+static bool wait_is_over(int64_t deadline_ns)
+{
+    return deadline_ns <= 0 || (deadline_ns != CREWI_NEVER && crewi_clock_now_ns() >= deadline_ns);
+}
+
+crew_status crewi_wait(crewi_task *target, int64_t deadline_ns, unsigned flags)
+{
+    while (!target->kind->is_ready(target)) {
+        bool is_inside = crewi_frame_top() != NULL;
+        if (deadline_ns == CREWI_NEVER && (wait_help(target, false) || (is_inside && wait_help_along(target))))
+            continue;
+        if (crewi_task_is_forked(target))
+            return CREW_FORKED;
+        if (wait_is_over(deadline_ns))
+            return CREW_TIMEOUT;
+        crew_status status = is_inside ? wait_parked(target, deadline_ns, flags) : wait_outside(target, deadline_ns);
+        if (status == CREW_TIMEOUT && target->kind->is_ready(target))
+            break;
+        if (status == CREW_TOO_DEEP && wait_help(target, true))
+            continue;
+        if (status != CREW_OK)
+            return status;
+    }
+    return CREW_OK;
+}
+
+bool crewi_wait_is_possible(crew_pool *pool)
+{
+    const crewi_frame *inside = crewi_frame_inside(pool);
+    return !inside || crewi_stack_is_enough() || crewi_graph_has_capacity(pool);
+}
