@@ -40,8 +40,6 @@ static crew_result *record_new(crew_pool *pool, const crew_job *job, const void 
     crew_result *result = crewi_cells_alloc(pool->cells, crewi_thread_hash(), record_size(job), &shard);
     if (!result)
         return NULL;
-    if (call->on_done && job->drop_result)
-        state |= CREWI_AFTER_DONE; /* the callback reads the value in place: no get may move it away before */
     crewi_task_init(&result->task, &crewi_kind_apply, shard, state, state & CREWI_HANDLE ? 3 : 2);
     crewi_result_init(result, job, call);
     if (job->arg_size > 0)
@@ -73,6 +71,7 @@ void crewi_apply_end_claimed(crew_result *result, crew_status status)
 {
     crewi_task_leave_place(&result->task);
     apply_drop_argument(result);
+    crewi_result_keep_pool_error(result, status);
     crewi_result_store(result, status);
 }
 
@@ -142,9 +141,9 @@ static bool apply_is_ready(crewi_task *task)
     return crewi_is_ready(crewi_atomic_u32_load(&task->state));
 }
 
-static bool apply_help(crewi_task *task, bool desperate)
+static bool apply_help(crewi_task *task, bool any)
 {
-    (void)desperate;
+    (void)any;
     if (!crewi_task_claim(task))
         return false;
     crew_pool *pool = crewi_task_pool(task);

@@ -20,10 +20,14 @@ static void lane_submit(crew_pool *pool)
     pool->backend->submit(pool, &pool->lane.task, CREWI_URGENT);
 }
 
-void crewi_lane_enter(crew_result *result)
+void crewi_lane_queue(crew_result *result)
 {
-    crew_pool *pool = crewi_task_pool(&result->task);
-    crewi_queue_push(&pool->lane.results, &result->lane_link);
+    crewi_queue_push(&crewi_task_pool(&result->task)->lane.results, &result->lane_link);
+}
+
+/* Until this has counted it, some result in the queue is not counted, and keeps the pool. */
+void crewi_lane_announce(crew_pool *pool)
+{
     if (crewi_atomic_size_fetch_add(&pool->lane.count, 1) == 0)
         lane_submit(pool);
 }

@@ -110,6 +110,12 @@ static void chunk_free(crewi_task *task)
     crewi_task_unref(iterator);
 }
 
+void crewi_chunk_abandon(crewi_chunk *chunk)
+{
+    crewi_task_unref(&chunk->task);
+    crewi_task_unref(&chunk->task);
+}
+
 static void chunk_unlist(crewi_chunk *chunk)
 {
     if (chunk->previous)
@@ -154,7 +160,7 @@ static void iterator_append(crew_iterator *iterator, crewi_item *item)
 void crewi_chunk_publish(crewi_chunk *chunk)
 {
     crew_iterator *iterator = chunk->iterator;
-    crewi_gate_enter_inside(crewi_task_pool(&iterator->task));
+    crewi_gate_enter_inside(crewi_task_pool(&iterator->task)); /* the puller's own count keeps the pool so far */
     crewi_lock_acquire(&iterator->lock);
     for (crewi_item *item = chunk->first; iterator->is_ordered && item; item = item->chunk_next)
         iterator_append(iterator, item);
@@ -186,12 +192,23 @@ static void chunk_finish(crewi_chunk *chunk)
     crewi_gate_leave(pool);
 }
 
+static void item_keep_pool_error(crew_iterator *iterator, crewi_item *item)
+{
+    crew_error error;
+    (void)crewi_pool_refuse(crewi_task_pool(&iterator->task), CREW_BROKEN, &error);
+    error.index = item->index;
+    crewi_text_copy(error.job, sizeof error.job, iterator->job->name);
+    crewi_failure_keep(&item->failure, crewi_cells_of(iterator->task.shard), &error);
+}
+
 /* The item's last moment with its runner: from here on it is the consumer's. */
 static void item_settle(crew_iterator *iterator, crewi_item *item, crew_status status)
 {
     struct crewi_stripe *stripe = crewi_stripe(crewi_task_pool(&iterator->task));
     crewi_count(status == CREW_OK ? &stripe->done : &stripe->failed);
     crewi_item_drop_argument(iterator, item);
+    if (status == CREW_BROKEN)
+        item_keep_pool_error(iterator, item);
     crewi_lock_acquire(&iterator->lock);
     item->status = status;
     item->is_done = true;

@@ -63,8 +63,9 @@ struct crewi_task_kind {
 
     /* As the target of a wait (NULL in a kind that nobody waits for): */
     bool (*is_ready)(crewi_task *task);
-    /* Runs something that the target's readiness needs; false: there is nothing. */
-    bool (*help)(crewi_task *task, bool desperate);
+    /* Runs something that the target's readiness needs; false: there is nothing. `any`: also what may bring it nearer, though
+     * something else could as well. */
+    bool (*help)(crewi_task *task, bool any);
     /* Whether the target cannot be ready before what runs in `frame` is through. */
     bool (*requires)(crewi_task *task, const crewi_frame *frame);
     /* Parts of it that have not started, so that it needs a thread; and parts that run. */
@@ -272,7 +273,7 @@ void crewi_text_copy(char *destination, size_t size, const char *text);
 crew_status crewi_refuse(crew_error *error, crew_status status, const char *format, ...) CREW_PRINTF(3, 4);
 
 /* imap.c: the pool takes no more work, and tells its open iterators. */
-void crewi_iterators_close(crew_pool *pool, crew_status status);
+void crewi_iterators_close(crew_pool *pool);
 
 /* callbacks.c */
 void crewi_lane_init(crew_pool *pool);

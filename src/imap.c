@@ -43,18 +43,46 @@ void crewi_iterator_release(crew_iterator *iterator)
         iterator->source.release(iterator->source.user);
 }
 
+/* Hands a chunk over, as far as it was filled. */
+static void pull_publish(crew_iterator *iterator)
+{
+    crewi_lock_acquire(&iterator->lock);
+    crewi_chunk *chunk = iterator->filling;
+    iterator->filling = NULL;
+    crewi_lock_release(&iterator->lock);
+    if (chunk && chunk->count > 0)
+        crewi_chunk_publish(chunk);
+    else if (chunk)
+        crewi_chunk_abandon(chunk);
+}
+
 void crewi_iterator_end(crew_iterator *iterator, crew_status status, const crew_error *why)
 {
     crewi_lock_acquire(&iterator->lock);
-    if (iterator->ended == CREW_OK) {
+    bool is_first = iterator->ended == CREW_OK;
+    if (is_first) {
         iterator->ended = status;
         if (why)
             iterator->error = *why;
     }
     crewi_lock_release(&iterator->lock);
+    if (is_first)
+        pull_publish(iterator); /* the puller may be stuck in its source for ever */
     if (!iterator->source.items)
         crewi_iterator_release(iterator);
     crewi_iterator_wake(iterator);
+}
+
+/* The pool takes no more work. Why is in the error; the status is no outcome, or loops over outcomes would not end. */
+void crewi_iterator_close(crew_iterator *iterator, crew_pool *pool)
+{
+    crew_error why;
+    if (crewi_gate_verdict(pool) == CREW_BROKEN)
+        (void)crewi_pool_refuse(pool, CREW_BROKEN, &why);
+    else
+        (void)crewi_refuse(&why, CREW_CLOSED, "the pool takes no more work");
+    why.status = CREW_CLOSED;
+    crewi_iterator_end(iterator, CREW_CLOSED, &why);
 }
 
 /* ---- one pull ---- */
@@ -103,25 +131,43 @@ static bool item_reserve(crew_iterator *iterator, crewi_item *item)
     bool goes_on = iterator->ended == CREW_OK;
     if (goes_on)
         item->index = iterator->pulled++;
+    iterator->is_in_source = goes_on;
     crewi_lock_release(&iterator->lock);
     return goes_on;
 }
 
-/* What came back from the source after the end of pool or iterator is nobody's. */
-static bool item_is_late(crew_iterator *iterator)
+/* The source returned an item. False: after the end of pool or iterator it is nobody's. */
+static bool item_arrive(crew_iterator *iterator, crewi_item *item)
 {
     crewi_lock_acquire(&iterator->lock);
-    bool is_destroyed = iterator->is_destroyed;
+    bool is_wanted = iterator->ended == CREW_OK;
+    if (is_wanted) {
+        iterator->is_in_source = false;
+        crewi_chunk_add(iterator->filling, item);
+    }
     crewi_lock_release(&iterator->lock);
-    return is_destroyed || crewi_gate_verdict(crewi_task_pool(&iterator->task)) != CREW_OK;
+    return is_wanted;
 }
 
 static void item_unpull(crew_iterator *iterator, crewi_item *item)
 {
     crewi_lock_acquire(&iterator->lock);
     iterator->pulled--;
+    iterator->is_in_source = false;
     crewi_lock_release(&iterator->lock);
     crewi_item_free(iterator, item);
+}
+
+/* The source has said its last word: it is released before anybody can see the end, who may then take its memory away. */
+static void source_end(crew_iterator *iterator, int pulled, const crew_error *error)
+{
+    crewi_lock_acquire(&iterator->lock);
+    bool mine = !iterator->is_released && !iterator->source.items;
+    iterator->is_released |= mine;
+    crewi_lock_release(&iterator->lock);
+    if (mine && iterator->source.release)
+        iterator->source.release(iterator->source.user);
+    crewi_iterator_end(iterator, pulled == 0 ? CREW_END : CREW_SOURCE_FAILED, pulled == 0 ? NULL : error);
 }
 
 /* No memory to pull into: next says so, once all else is taken. */
@@ -134,7 +180,7 @@ static bool iterator_starve(crew_iterator *iterator)
 }
 
 /* Pulls one item into the chunk. False: no more now. */
-static bool chunk_pull(crew_iterator *iterator, crewi_chunk *chunk, crewi_frame *frame)
+static bool chunk_pull(crew_iterator *iterator, crewi_frame *frame)
 {
     crew_error error;
     crewi_item *item = crewi_item_new(iterator);
@@ -147,13 +193,13 @@ static bool chunk_pull(crew_iterator *iterator, crewi_chunk *chunk, crewi_frame 
     int pulled = source_next(iterator, item, frame, &error);
     if (crewi_task_is_forked(&iterator->task))
         return false;
-    if (pulled == 1 && !item_is_late(iterator))
-        return crewi_chunk_add(chunk, item), true;
+    if (pulled == 1 && item_arrive(iterator, item))
+        return true;
     if (pulled == 1)
         crewi_item_drop_argument(iterator, item);
     item_unpull(iterator, item);
     if (pulled <= 0)
-        crewi_iterator_end(iterator, pulled == 0 ? CREW_END : CREW_SOURCE_FAILED, pulled == 0 ? NULL : &error);
+        source_end(iterator, pulled, &error);
     return false;
 }
 
@@ -173,7 +219,7 @@ static bool pull_begin(crew_iterator *iterator, bool has_gate)
     }
     crewi_lock_release(&iterator->lock);
     if (status != CREW_OK)
-        crewi_iterator_end(iterator, status, NULL);
+        crewi_iterator_close(iterator, pool);
     if (!begins && has_gate)
         crewi_gate_leave(pool);
     return begins;
@@ -191,34 +237,18 @@ static void pull_end(crew_iterator *iterator)
     crewi_gate_leave(pool);
 }
 
-static void chunk_abandon(crewi_chunk *chunk)
-{
-    crewi_task_unref(&chunk->task);
-    crewi_task_unref(&chunk->task);
-}
-
-/* Hands a chunk over, as far as it was filled. */
-static void pull_publish(crew_iterator *iterator)
-{
-    crewi_chunk *chunk = iterator->filling;
-    iterator->filling = NULL;
-    if (chunk->count == 0) {
-        chunk_abandon(chunk);
-        return;
-    }
-    crewi_chunk_publish(chunk);
-}
-
 /* Pulls one chunk. False: no more now. */
 static bool pull_chunk(crew_iterator *iterator, crewi_frame *frame)
 {
     crewi_chunk *chunk = crewi_chunk_new(iterator);
     if (!chunk)
         return iterator_starve(iterator);
+    crewi_lock_acquire(&iterator->lock);
     iterator->filling = chunk;
+    crewi_lock_release(&iterator->lock);
     bool goes_on = true;
-    while (goes_on && chunk->count < iterator->chunk_size)
-        goes_on = chunk_pull(iterator, chunk, frame);
+    for (size_t i = 0; goes_on && i < iterator->chunk_size; i++)
+        goes_on = chunk_pull(iterator, frame);
     if (crewi_task_is_forked(&iterator->task))
         return false;
     pull_publish(iterator);
@@ -279,7 +309,7 @@ static void iterator_activate(crew_iterator *iterator)
     }
     crewi_lock_release(&iterator->lock);
     if (status != CREW_OK)
-        crewi_iterator_end(iterator, status, NULL);
+        crewi_iterator_close(iterator, pool);
     if (wanted)
         crewi_submit(pool, &iterator->task, CREWI_BEHIND);
 }
@@ -312,7 +342,8 @@ void crewi_iterator_run_end(crewi_task *task, crew_status status)
 {
     crew_iterator *iterator = crewi_iterator_of(task);
     iterator_deactivate(iterator);
-    crewi_iterator_end(iterator, status == CREW_BROKEN ? CREW_BROKEN : CREW_CLOSED, NULL);
+    (void)status;
+    crewi_iterator_close(iterator, crewi_task_pool(task));
     crewi_gate_leave(crewi_task_pool(task));
 }
 
@@ -329,8 +360,7 @@ void crewi_iterator_lost(crewi_task *task, crewi_frame *frame)
     crewi_frames_resume();
     item_unpull(iterator, frame->part);
     (void)crewi_refuse(&error, CREW_SOURCE_FAILED, "the source ended its thread");
-    crewi_iterator_end(iterator, CREW_SOURCE_FAILED, &error);
-    pull_publish(iterator);
+    source_end(iterator, -1, &error);
     pull_end(iterator);
 }
 

@@ -40,10 +40,16 @@ static bool iterator_is_empty(const crew_iterator *iterator)
     return iterator->pulled == iterator->taken;
 }
 
+/* Nothing is on its way any more. What a source still has in hand after the end will be dropped: nobody waits for it. */
+static bool iterator_is_through(const crew_iterator *iterator)
+{
+    return iterator->ended != CREW_OK && iterator->pulled - iterator->is_in_source == iterator->taken;
+}
+
 static bool iterator_is_dry(const crew_iterator *iterator)
 {
     bool nothing_comes = iterator->is_starved && !iterator->is_pulling && !iterator->is_activated;
-    return iterator_is_empty(iterator) && (iterator->ended != CREW_OK || nothing_comes);
+    return iterator_is_through(iterator) || (iterator_is_empty(iterator) && nothing_comes);
 }
 
 static bool iterator_is_ready(crewi_task *task)
@@ -63,21 +69,21 @@ static bool chunk_is_unstarted(const crewi_chunk *chunk)
 }
 
 /* Under the lock: the chunk without which the next item cannot come. For an unordered iterator any will do, but helping with
- * one might take longer than waiting for another: only if nothing else is left (`desperate`). */
-static crewi_chunk *iterator_chunk_needed(const crew_iterator *iterator, bool desperate)
+ * one might take longer than waiting for another: only a job does that (`any`), since other workers may be blocked by locks it holds. */
+static crewi_chunk *iterator_chunk_needed(const crew_iterator *iterator, bool any)
 {
-    crewi_chunk *chunk = desperate ? iterator->chunks : NULL;
+    crewi_chunk *chunk = any ? iterator->chunks : NULL;
     if (iterator->is_ordered)
         chunk = iterator->first && !iterator->first->is_done ? iterator->first->chunk : NULL;
     return chunk && chunk_is_unstarted(chunk) ? chunk : NULL;
 }
 
-static bool iterator_help(crewi_task *task, bool desperate)
+static bool iterator_help(crewi_task *task, bool any)
 {
     crew_iterator *iterator = crewi_iterator_of(task);
     crew_pool *pool = crewi_task_pool(task);
     crewi_lock_acquire(&iterator->lock);
-    crewi_chunk *chunk = iterator->is_destroyed ? NULL : iterator_chunk_needed(iterator, desperate);
+    crewi_chunk *chunk = iterator->is_destroyed ? NULL : iterator_chunk_needed(iterator, any);
     bool is_claimed = chunk && crewi_task_claim(&chunk->task);
     bool wants_pull = !chunk && !iterator->is_destroyed && iterator_is_empty(iterator);
     crewi_lock_release(&iterator->lock);
@@ -201,7 +207,7 @@ static crew_status iterator_refuse(crew_iterator *iterator, crew_status status, 
 {
     if (!ret_error)
         return status;
-    if (status == CREW_SOURCE_FAILED)
+    if (status == CREW_SOURCE_FAILED || status == CREW_CLOSED)
         *ret_error = iterator->error;
     else
         crewi_error_from_frame(ret_error, status, 0, NULL, iterator->job);
@@ -304,9 +310,8 @@ void crew_iterator_destroy(crew_iterator *iterator)
     (void)crewi_atomic_u32_fetch_or(&iterator->task.state, CREWI_STOP);
     crewi_lock_acquire(&iterator->lock);
     iterator->is_destroyed = true;
-    if (iterator->ended == CREW_OK)
-        iterator->ended = CREW_CLOSED;
     crewi_lock_release(&iterator->lock);
+    crewi_iterator_end(iterator, CREW_CLOSED, NULL);
     iterator_leave_pool(iterator);
     if (!iterator_runs_here(iterator)) {
         (void)crewi_wait(&iterator->task, CREWI_NEVER, CREWI_WAIT_MUST);
@@ -318,7 +323,7 @@ void crew_iterator_destroy(crew_iterator *iterator)
 
 /* ---- the pool ends ---- */
 
-void crewi_iterators_close(crew_pool *pool, crew_status status)
+void crewi_iterators_close(crew_pool *pool)
 {
     for (;;) {
         crewi_lock_acquire(&pool->iterators_lock);
@@ -329,7 +334,7 @@ void crewi_iterators_close(crew_pool *pool, crew_status status)
         if (!iterator)
             return;
         iterator_unlist(pool, iterator);
-        crewi_iterator_end(iterator, status, NULL);
+        crewi_iterator_close(iterator, pool);
         crewi_task_unref(&iterator->task);
     }
 }

@@ -47,15 +47,16 @@ struct crew_iterator {
     size_t pulled, taken;
     crewi_item *first, *last;   /* ordered: all items not taken, in pull order; unordered: the done ones */
     crewi_chunk *chunks;        /* not started */
-    crewi_chunk *filling;       /* being pulled: the puller's own, here for the case that its thread is lost */
+    crewi_chunk *filling;       /* being pulled into; whoever takes it out publishes it: the puller, or who ends the iterator */
     size_t running;             /* chunks being run */
     bool is_pulling;            /* somebody is between pull_begin and pull_end: at most one */
+    bool is_in_source;          /* and has counted an item that the source has not returned yet */
     bool is_activated;          /* the queue entry is in the queue */
     bool is_starved;            /* the last pull found no memory for an item */
     bool is_destroyed;
     bool is_released;
     crew_status ended;          /* CREW_OK: more may come; else what next says once all is taken */
-    crew_error error;           /* why, where ended is SOURCE_FAILED */
+    crew_error error;           /* why, where ended is SOURCE_FAILED or CLOSED */
 };
 
 static inline crew_iterator *crewi_iterator_of(crewi_task *task)
@@ -72,6 +73,7 @@ void crewi_item_drop_argument(const crew_iterator *iterator, crewi_item *item);
 
 crewi_chunk *crewi_chunk_new(crew_iterator *iterator);
 void crewi_chunk_add(crewi_chunk *chunk, crewi_item *item);
+void crewi_chunk_abandon(crewi_chunk *chunk); /* empty, never published */
 /* Lists and submits a filled chunk. */
 void crewi_chunk_publish(crewi_chunk *chunk);
 void crewi_chunk_run_claimed(crewi_task *task, crewi_frame *frame);
@@ -88,6 +90,7 @@ bool crewi_iterator_has_room(const crew_iterator *iterator);
 bool crewi_iterator_pull_here(crew_iterator *iterator);
 /* Says "no more" (the first reason counts), and releases the source if nobody is pulling. */
 void crewi_iterator_end(crew_iterator *iterator, crew_status status, const crew_error *why);
+void crewi_iterator_close(crew_iterator *iterator, crew_pool *pool);
 void crewi_iterator_release(crew_iterator *iterator);
 void crewi_iterator_lost(crewi_task *task, crewi_frame *frame);
 void crewi_iterator_run(crewi_task *task, crewi_frame *frame);

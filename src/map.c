@@ -67,9 +67,9 @@ static crew_status map_outcome(struct map *map)
     uint32_t state = crewi_atomic_u32_load(&map->result.task.state);
     if (crewi_atomic_size_load(&map->skipped) > 0) {
         crewi_result_drop_error(&map->result); /* being left unrun outweighs what failed */
-        if (state & CREWI_ENDED_BY_POOL)
-            return crewi_gate_verdict(crewi_task_pool(&map->result.task));
-        return CREW_CANCELLED;
+        crew_status status = state & CREWI_ENDED_BY_POOL ? crewi_gate_verdict(crewi_task_pool(&map->result.task)) : CREW_CANCELLED;
+        crewi_result_keep_pool_error(&map->result, status);
+        return status;
     }
     return map->has_failure ? map->lowest_status : CREW_OK;
 }
@@ -336,9 +336,9 @@ static void map_help_body(crewi_task *task, crewi_frame *frame)
     map_work(map_of(task), frame, SIZE_MAX, false);
 }
 
-static bool map_help(crewi_task *task, bool desperate)
+static bool map_help(crewi_task *task, bool any)
 {
-    (void)desperate;
+    (void)any;
     if (map_is_exhausted(map_of(task)))
         return false;
     crew_pool *pool = crewi_task_pool(task);
@@ -384,6 +384,30 @@ const struct crewi_task_kind crewi_kind_map = {
 };
 
 /* ---- starting and cancelling ---- */
+
+bool crewi_map_never_ran(const crew_result *result)
+{
+    const struct map *map = map_of(&result->task);
+    return crewi_atomic_size_load(&map->skipped) == map->n;
+}
+
+bool crewi_map_withdraw(crew_result *result)
+{
+    crewi_task *task = &result->task;
+    struct map *map = map_of(task);
+    crew_pool *pool = crewi_task_pool(task);
+    size_t left = map_take_rest(map);
+    crewi_task_leave_place(task);
+    pool->backend->retract(pool);
+    if (left < map->n) {
+        (void)crewi_atomic_u32_fetch_or(&task->state, CREWI_CANCELLED | CREWI_STOP);
+        map_skip(map, left);
+        return false;
+    }
+    crewi_task_unref(task); /* the end's */
+    crewi_gate_leave(pool);
+    return true;
+}
 
 crew_status crewi_map_cancel(crew_result *result)
 {

@@ -38,9 +38,14 @@ static crew_status map_blocking(crew_pool *pool, const crew_job *job, const stru
     crew_status status = map_begin(pool, job, input, call, &result);
     if (status != CREW_OK)
         return status;
-    status = crewi_wait(&result->task, CREWI_NEVER, CREWI_WAIT_MUST);
-    if (status == CREW_OK)
-        status = crew_result_status(result);
+    status = crewi_wait(&result->task, CREWI_NEVER, 0);
+    if (status != CREW_OK && crewi_map_withdraw(result)) {
+        crewi_task_unref(&result->task);
+        return crewi_refuse(call->error, status, "the wait for it could not be served");
+    }
+    if (status != CREW_OK)
+        (void)crewi_wait(&result->task, CREWI_NEVER, CREWI_WAIT_MUST);
+    status = crew_result_status(result);
     if (status != CREW_OK && call->error)
         crewi_result_error(result, call->error);
     crew_result_destroy(result);

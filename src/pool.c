@@ -141,7 +141,7 @@ crew_status crew_pool_close(crew_pool *pool)
         return status;
     crewi_gate_enter_inside(pool); /* the pool does not end while we tell its iterators */
     (void)crewi_gate_shut(pool, CREWI_GATE_CLOSED);
-    crewi_iterators_close(pool, CREW_CLOSED);
+    crewi_iterators_close(pool);
     crewi_gate_leave(pool);
     return CREW_OK;
 }
@@ -154,7 +154,7 @@ crew_status crew_pool_terminate(crew_pool *pool)
     crewi_gate_enter_inside(pool);
     (void)crewi_atomic_u32_fetch_or(&pool->stop, CREWI_STOP);
     (void)crewi_gate_shut(pool, CREWI_GATE_TERMINATED);
-    crewi_iterators_close(pool, CREW_CLOSED);
+    crewi_iterators_close(pool);
     pool->backend->sweep(pool);
     crewi_gate_leave(pool);
     return CREW_OK;
@@ -169,7 +169,7 @@ void crewi_pool_break(crew_pool *pool, const crew_error *why)
         (void)crewi_gate_shut(pool, CREWI_GATE_BROKEN);
     }
     crewi_lock_release(&pool->break_lock);
-    crewi_iterators_close(pool, CREW_BROKEN);
+    crewi_iterators_close(pool);
     pool->backend->sweep(pool);
     crewi_gate_leave(pool);
 }

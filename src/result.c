@@ -29,6 +29,16 @@ void crewi_result_keep_error(crew_result *result, const crew_error *error)
     crewi_failure_keep(&result->failure, crewi_cells_of(result->task.shard), error);
 }
 
+void crewi_result_keep_pool_error(crew_result *result, crew_status status)
+{
+    crew_error error;
+    if (status != CREW_BROKEN)
+        return;
+    (void)crewi_pool_refuse(crewi_task_pool(&result->task), status, &error);
+    crewi_text_copy(error.job, sizeof error.job, result->job->name);
+    crewi_result_keep_error(result, &error);
+}
+
 void crewi_result_drop_error(crew_result *result)
 {
     crewi_failure_drop(&result->failure);
@@ -45,11 +55,13 @@ void crewi_result_error(const crew_result *result, crew_error *ret_error)
 
 /* Moves the phase on, and wakes who slept for it. Everything before happens before ready is seen: the CAS releases, readers
  * of the state acquire. */
-static uint32_t result_publish(crew_result *result, uint32_t phase, crew_status status)
+static void result_publish(crew_result *result, uint32_t phase)
 {
     uint32_t state = crewi_atomic_u32_load(&result->task.state), next;
     do {
-        next = (state & ~(uint32_t)(CREWI_PHASE | 7 << CREWI_STATUS_SHIFT)) | phase | (uint32_t)status << CREWI_STATUS_SHIFT;
+        if (crewi_phase(state) >= phase)
+            return; /* the lane was faster */
+        next = (state & ~(uint32_t)CREWI_PHASE) | phase;
         if (crewi_is_ready(next))
             next &= ~(uint32_t)CREWI_WAITERS;
     } while (!crewi_atomic_u32_cas(&result->task.state, &state, next));
@@ -57,7 +69,6 @@ static uint32_t result_publish(crew_result *result, uint32_t phase, crew_status 
         crewi_futex_wake_all(&result->task.state);
     else if (state & CREWI_WAITERS)
         crewi_task_poke(&result->task); /* what the sleepers wait for is now the lane: they may be in its way */
-    return state;
 }
 
 static bool result_is_unhandled(const crew_result *result, uint32_t state, crew_status status)
@@ -66,18 +77,29 @@ static bool result_is_unhandled(const crew_result *result, uint32_t state, crew_
     return is_a_failure && !(state & CREWI_HANDLE) && crewi_task_pool(&result->task)->options.on_unhandled;
 }
 
+/* A callback reads the value in place: no get may move it away before. */
+static uint32_t result_outcome_bits(const crew_result *result, crew_status status)
+{
+    bool is_moved = result->task.kind == &crewi_kind_apply && result->job->drop_result;
+    uint32_t after_done = status == CREW_OK && result->on_done && is_moved ? (uint32_t)CREWI_AFTER_DONE : 0;
+    return (uint32_t)status << CREWI_STATUS_SHIFT | after_done;
+}
+
+/* The caller holds a reference besides the end's: the lane may be through with the result before this returns. */
 void crewi_result_store(crew_result *result, crew_status status)
 {
     crew_pool *pool = crewi_task_pool(&result->task);
     struct crewi_stripe *stripe = crewi_stripe(pool);
     crewi_count(status == CREW_OK ? &stripe->done : &stripe->failed);
-    uint32_t before = crewi_atomic_u32_load(&result->task.state);
-    bool is_told = result->on_done || result_is_unhandled(result, before, status);
     (void)crewi_task_claim(&result->task); /* a map of which nothing ran */
-    (void)result_publish(result, CREWI_STORED, status);
+    uint32_t before = crewi_atomic_u32_fetch_or(&result->task.state, result_outcome_bits(result, status));
+    bool is_told = result->on_done || result_is_unhandled(result, before, status);
+    if (is_told)
+        crewi_lane_queue(result); /* before it is seen, so that results enter in the order in which they are seen */
+    result_publish(result, CREWI_STORED);
     crewi_count(&stripe->ended);
     if (is_told)
-        crewi_lane_enter(result);
+        crewi_lane_announce(pool);
     else
         crewi_result_finish(result);
 }
@@ -87,7 +109,7 @@ void crewi_result_store(crew_result *result, crew_status status)
 void crewi_result_finish(crew_result *result)
 {
     crew_pool *pool = crewi_task_pool(&result->task);
-    (void)result_publish(result, CREWI_DONE, crewi_outcome(crewi_atomic_u32_load(&result->task.state)));
+    result_publish(result, CREWI_DONE);
     crewi_task_unref(&result->task);
     crewi_gate_leave(pool);
 }
@@ -163,9 +185,11 @@ crew_status crew_result_get(crew_result *result, void *ret_value, crew_deadline 
 
 /* ---- cancelling and letting go ---- */
 
-static crew_status result_cancel_ended(uint32_t state)
+static crew_status result_cancel_ended(const crew_result *result)
 {
-    return crewi_outcome(state) == CREW_CANCELLED ? CREW_OK : CREW_END;
+    crew_status outcome = crewi_outcome(crewi_atomic_u32_load(&result->task.state));
+    bool never_ran = result->task.kind != &crewi_kind_map || crewi_map_never_ran(result);
+    return outcome == CREW_CANCELLED && never_ran ? CREW_OK : CREW_END;
 }
 
 static crew_status apply_cancel(crew_result *result)
@@ -173,7 +197,7 @@ static crew_status apply_cancel(crew_result *result)
     (void)crewi_atomic_u32_fetch_or(&result->task.state, CREWI_STOP);
     if (!crewi_task_claim(&result->task)) {
         uint32_t state = crewi_atomic_u32_load(&result->task.state);
-        return crewi_phase(state) == CREWI_RUNNING ? CREW_BUSY : result_cancel_ended(state);
+        return crewi_phase(state) == CREWI_RUNNING ? CREW_BUSY : result_cancel_ended(result);
     }
     crew_pool *pool = crewi_task_pool(&result->task);
     crewi_apply_end_claimed(result, CREW_CANCELLED);
@@ -189,7 +213,7 @@ crew_status crew_result_cancel(crew_result *result)
         return CREW_FORKED;
     crewi_cells *cells = crewi_cells_of(result->task.shard);
     if (crewi_phase(crewi_atomic_u32_load(&result->task.state)) >= CREWI_STORED || !crewi_cells_enter_pool(cells))
-        return result_cancel_ended(crewi_atomic_u32_load(&result->task.state));
+        return result_cancel_ended(result);
     crew_status status = result->task.kind == &crewi_kind_map ? crewi_map_cancel(result) : apply_cancel(result);
     crewi_cells_leave_pool(cells);
     return status;

@@ -31,13 +31,16 @@ void crewi_result_store(crew_result *result, crew_status status);
 /* Keeps a copy of *error; without memory for it, its code and worker. Call before store; again to replace it. */
 void crewi_result_keep_error(crew_result *result, const crew_error *error);
 void crewi_result_drop_error(crew_result *result);
+/* Where `status` is CREW_BROKEN: the pool's reason. */
+void crewi_result_keep_pool_error(crew_result *result, crew_status status);
 
 /* The error as the user shall see it. */
 void crewi_result_error(const crew_result *result, crew_error *ret_error);
 const void *crewi_result_value(const crew_result *result);
 
-/* callbacks.c: the lane takes the result over and finishes it. */
-void crewi_lane_enter(crew_result *result);
+/* callbacks.c: the lane takes the result over and finishes it. Queued, it has its place; announced, it is sure to be told. */
+void crewi_lane_queue(crew_result *result);
+void crewi_lane_announce(crew_pool *pool);
 /* What the lane, or store itself where there is no callback, does last. */
 void crewi_result_finish(crew_result *result);
 
@@ -51,6 +54,9 @@ extern const struct crewi_task_kind crewi_kind_map;
 const void *crewi_map_values(const crew_result *result);
 size_t crewi_map_lowest(const crew_result *result); /* index that failed */
 crew_status crewi_map_cancel(crew_result *result);
+bool crewi_map_never_ran(const crew_result *result);
+/* The wait for it was refused: takes back what has not started. True: nothing had, and it is as if it had never been accepted. */
+bool crewi_map_withdraw(crew_result *result);
 
 /* What the calls of map and starmap hand to map.c. */
 struct crewi_map_input {

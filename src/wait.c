@@ -27,7 +27,7 @@ bool crewi_park(crewi_atomic_u32 *word, uint32_t expected, int64_t deadline_ns)
 static void help_body(crewi_task *target, crewi_frame *frame)
 {
     (void)frame;
-    (void)target->kind->help(target, false);
+    (void)target->kind->help(target, false); /* others are there, too */
 }
 
 /* An outside thread counts as a worker while it helps. It is inside the pool until crewi_run_as_helper has ended. */
@@ -44,7 +44,7 @@ static bool help_from_outside(crewi_task *target)
 }
 
 /* Runs something that `target` needs, where the caller may. False: nothing was run. */
-static bool wait_help(crewi_task *target, bool desperate)
+static bool wait_help(crewi_task *target)
 {
     crewi_cells *cells = crewi_cells_of(target->shard);
     if (!crewi_stack_is_enough() || !crewi_cells_enter_pool(cells))
@@ -54,7 +54,7 @@ static bool wait_help(crewi_task *target, bool desperate)
         return help_from_outside(target);
     /* Inside it the pool cannot go: nothing more to hold on to, should the job end this thread. */
     crewi_cells_leave_pool(cells);
-    return inside->kind != CREWI_FRAME_INIT && target->kind->help(target, desperate);
+    return inside->kind != CREWI_FRAME_INIT && target->kind->help(target, true);
 }
 
 /* The target runs and is itself parked: helps with what that one waits for, and so on. */
@@ -67,7 +67,7 @@ static bool wait_help_along(crewi_task *target)
         crewi_task_unref(target);
         if (!next)
             return false;
-        helped = wait_help(next, false);
+        helped = wait_help(next);
         target = next;
     }
     crewi_task_unref(target);
@@ -125,7 +125,7 @@ crew_status crewi_wait(crewi_task *target, int64_t deadline_ns, unsigned flags)
 {
     while (!target->kind->is_ready(target)) {
         bool is_inside = crewi_frame_top() != NULL;
-        if (deadline_ns == CREWI_NEVER && (wait_help(target, false) || (is_inside && wait_help_along(target))))
+        if (deadline_ns == CREWI_NEVER && (wait_help(target) || (is_inside && wait_help_along(target))))
             continue;
         if (crewi_task_is_forked(target))
             return CREW_FORKED;
@@ -134,8 +134,6 @@ crew_status crewi_wait(crewi_task *target, int64_t deadline_ns, unsigned flags)
         crew_status status = is_inside ? wait_parked(target, deadline_ns, flags) : wait_outside(target, deadline_ns);
         if (status == CREW_TIMEOUT && target->kind->is_ready(target))
             break;
-        if (status == CREW_TOO_DEEP && wait_help(target, true))
-            continue;
         if (status != CREW_OK)
             return status;
     }

@@ -103,7 +103,7 @@ static bool linux_thread_create(pthread_t *ret_thread, struct linux_start *start
     (void)pthread_attr_setinheritsched(&attributes, PTHREAD_EXPLICIT_SCHED);
     sigset_t blocked, kept;
     linux_asynchronous_signals(&blocked);
-    (void)pthread_sigmask(SIG_BLOCK, &blocked, &kept); /* the new thread starts with it: no signal slips in between */
+    (void)pthread_sigmask(SIG_SETMASK, &blocked, &kept); /* the new thread starts with it: no signal slips in between */
     started = started && pthread_create(ret_thread, &attributes, linux_thread_main, start) == 0;
     (void)pthread_sigmask(SIG_SETMASK, &kept, NULL);
     (void)pthread_attr_destroy(&attributes);

@@ -16,7 +16,7 @@ struct serial {
     crewi_atomic_ptr holder; /* whose turn: serial_me() of that thread, NULL while nobody's; a thread only compares with itself */
     crewi_queue jobs, callbacks;
     void *worker_state;
-    bool has_exited;
+    bool has_tried_init, is_initialised; /* by whoever has the turn, or create, or join */
 };
 
 static struct serial *serial_of(crew_pool *pool)
@@ -131,10 +131,35 @@ static bool serial_has_work(crew_pool *pool)
     return !crewi_queue_is_empty(&serial->jobs) || (may_call_back && !crewi_queue_is_empty(&serial->callbacks));
 }
 
+static crew_status serial_init(crew_pool *pool, crew_error *ret_error)
+{
+    crewi_frame frame = {.has_permit = false};
+    crewi_frame_enter(&frame, CREWI_FRAME_INIT, pool, NULL);
+    frame.worker = 0;
+    serial_of(pool)->has_tried_init = true;
+    int code = pool->options.worker_init(pool->options.user, 0, &serial_of(pool)->worker_state);
+    crewi_frame_leave(&frame);
+    serial_of(pool)->is_initialised = code == 0;
+    if (code == 0)
+        return CREW_OK;
+    if (ret_error)
+        crewi_error_from_frame(ret_error, CREW_FAILED, code, &frame, NULL);
+    return CREW_FAILED;
+}
+
+/* CREW_LAZY_INIT: before the first work. */
+static void serial_init_lazily(crew_pool *pool)
+{
+    crew_error why;
+    if (!serial_of(pool)->has_tried_init && serial_init(pool, &why) != CREW_OK)
+        crewi_pool_break(pool, &why);
+}
+
 /* Who pushes while we have the turn relies on us to look again after we let go of it. */
 static void serial_work_off(crew_pool *pool)
 {
     while (serial_has_work(pool) && serial_try_turn(pool)) {
+        serial_init_lazily(pool);
         for (crewi_task *task; (task = serial_next(pool));) {
             serial_run(pool, task, true);
             if (crewi_pool_is_forked(pool))
@@ -190,20 +215,6 @@ static void serial_resume(crew_pool *pool, crewi_frame *frame)
 
 /* ---- life ---- */
 
-static crew_status serial_init(crew_pool *pool, crew_error *ret_error)
-{
-    crewi_frame frame = {.has_permit = false};
-    crewi_frame_enter(&frame, CREWI_FRAME_INIT, pool, NULL);
-    frame.worker = 0;
-    int code = pool->options.worker_init(pool->options.user, 0, &serial_of(pool)->worker_state);
-    crewi_frame_leave(&frame);
-    if (code == 0)
-        return CREW_OK;
-    if (ret_error)
-        crewi_error_from_frame(ret_error, CREW_FAILED, code, &frame, NULL);
-    return CREW_FAILED;
-}
-
 static void serial_free(crew_pool *pool)
 {
     crewi_memory_put(crewi_cells_memory(pool->cells), pool->engine, sizeof(struct serial));
@@ -219,9 +230,12 @@ static crew_status serial_open(crew_pool *pool, crew_error *ret_error)
     crewi_queue_init(&serial->jobs);
     crewi_queue_init(&serial->callbacks);
     serial->worker_state = NULL;
-    serial->has_exited = false;
+    serial->has_tried_init = !pool->options.worker_init;
+    serial->is_initialised = false;
     pool->engine = serial;
-    crew_status status = pool->options.worker_init ? serial_init(pool, ret_error) : CREW_OK;
+    if (!pool->options.worker_init || (pool->options.flags & CREW_LAZY_INIT))
+        return CREW_OK;
+    crew_status status = serial_init(pool, ret_error);
     if (status != CREW_OK)
         serial_free(pool);
     return status;
@@ -248,7 +262,7 @@ static crew_status serial_join(crew_pool *pool, int64_t deadline_ns)
     struct serial *serial = serial_of(pool);
     crewi_lock_acquire(&serial->turn);
     crewi_lock_release(&serial->turn);
-    if (pool->options.worker_exit && !serial->has_exited) {
+    if (pool->options.worker_exit && serial->is_initialised) {
         crewi_frame frame = {.has_permit = false};
         crewi_frame_enter(&frame, CREWI_FRAME_INIT, pool, NULL);
         frame.worker = 0;
@@ -256,7 +270,7 @@ static crew_status serial_join(crew_pool *pool, int64_t deadline_ns)
         pool->options.worker_exit(pool->options.user, 0, serial->worker_state);
         crewi_frame_leave(&frame);
     }
-    serial->has_exited = true;
+    serial->is_initialised = false;
     return CREW_OK;
 }
 
@@ -264,7 +278,7 @@ static void serial_query(crew_pool *pool, struct crewi_backend_info *ret_info)
 {
     void *holder = crewi_atomic_ptr_load(&serial_of(pool)->holder);
     bool another_goes_on = holder && holder != serial_me();
-    *ret_info = (struct crewi_backend_info){.slots = 1, .capacity = another_goes_on ? 1 : 0};
+    *ret_info = (struct crewi_backend_info){.slots = pool->options.workers, .capacity = another_goes_on ? 1 : 0};
 }
 
 const struct crewi_backend crewi_backend_serial = {
