@@ -43,8 +43,10 @@ struct crewi_backend {
     /* The gate is shut and has drained, or will never be entered again: idle workers shall see that. */
     void (*wake_all)(crew_pool *pool);
 
-    /* Waits until every thread is gone. CREW_OK or CREW_TIMEOUT. */
-    crew_status (*join)(crew_pool *pool, int64_t deadline_ns);
+    /* Waits until every thread has done its last user code. False: the deadline passed. */
+    bool (*wait_threads)(crew_pool *pool, int64_t deadline_ns);
+    /* Takes the threads in, after that; one caller at a time. */
+    void (*join)(crew_pool *pool);
 
     /* Frees the engine; in a fork's child, too, where no thread exists and no lock can be trusted. */
     void (*free)(crew_pool *pool);

@@ -141,7 +141,7 @@ struct crewi_frame {
     crewi_atomic_u32 *stop; /* the word whose STOP bit is meant for this frame */
     enum crewi_frame_kind kind;
     size_t index;
-    size_t range_end; /* a map's frame runs items index … range_end - 1 */
+    size_t range_first, range_end; /* a map's frame runs items range_first … range_end - 1, and is at `index` */
     int worker;       /* slot, or -1 */
     void *worker_state;
     bool has_permit;  /* this frame is why its thread counts as executing in its pool */
@@ -197,8 +197,8 @@ struct crew_pool {
     crewi_atomic_u32 stop;          /* STOP: crew_pool_request_stop, or terminated */
     crewi_atomic_u32 drained;       /* epoch: +1 whenever the gate's count falls to 0 */
     crewi_atomic_u32 drain_waiters; /* who sleeps on it */
-    crewi_lock join_lock;           /* one joiner at a time; guards is_joined */
-    bool is_joined;
+    crewi_lock join_lock;           /* one joiner at a time takes the threads in */
+    crewi_atomic_u32 is_joined;
     crewi_lock break_lock;
     crew_error broken; /* why; written once under break_lock before BROKEN is set */
 
@@ -214,8 +214,8 @@ struct crew_pool {
         crewi_atomic_size count;
     } lane;
 
-    crewi_lock iterators_lock; /* guards the list: open iterators, which close and terminate must reach */
-    struct crew_iterator *iterators;
+    crewi_lock iterators_lock; /* guards the lists of iterators that close, and those that terminate must reach */
+    struct crew_iterator *iterators_open, *iterators_closed;
 
     struct crewi_stripe stripes[CREWI_STRIPES];
 };
@@ -272,8 +272,8 @@ void crewi_text_copy(char *destination, size_t size, const char *text);
 /* Fills *error (may be NULL) and returns `status`. */
 crew_status crewi_refuse(crew_error *error, crew_status status, const char *format, ...) CREW_PRINTF(3, 4);
 
-/* imap.c: the pool takes no more work, and tells its open iterators. */
-void crewi_iterators_close(crew_pool *pool);
+/* iterators.c: the pool takes no more work, and tells its iterators. `cut`: what is being pulled is not waited for. */
+void crewi_iterators_close(crew_pool *pool, bool cut);
 
 /* callbacks.c */
 void crewi_lane_init(crew_pool *pool);

@@ -21,6 +21,7 @@
 #include "graph.c"
 #include "imap.c"
 #include "iterator.c"
+#include "iterators.c"
 #include "map.c"
 #include "map_calls.c"
 #include "options.c"

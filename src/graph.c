@@ -45,8 +45,9 @@ static bool waiter_blocks_worker_of(const crewi_waiter *waiter, const crew_pool 
 static enum outlook graph_look(crewi_task *target, const crewi_waiter *me, crewi_waiter *via, crewi_waiter **ret_culprit);
 
 /* The pool has threads that are not parked for ever; or one that is will go on, and then find the work. */
-static enum outlook graph_look_for_thread(crew_pool *pool, const crewi_waiter *me, crewi_waiter **ret_culprit)
+static enum outlook graph_look_for_thread(crew_pool *pool, const crewi_waiter *me)
 {
+    crewi_waiter *ignored = NULL;
     struct crewi_backend_info info;
     pool->backend->query(pool, &info);
     unsigned blocked = 0;
@@ -58,21 +59,28 @@ static enum outlook graph_look_for_thread(crew_pool *pool, const crewi_waiter *m
         if (waiter == me || waiter->mark == graph.search || !waiter_blocks_worker_of(waiter, pool))
             continue;
         waiter->mark = graph.search;
-        if (graph_look(waiter->target, me, waiter, ret_culprit) == LIVE)
+        if (graph_look(waiter->target, me, waiter, &ignored) == LIVE)
             return LIVE;
     }
     return STUCK;
 }
 
 /* The unstarted part of a target needs a thread of its pool, which is alive as long as it has such parts. */
-static enum outlook graph_look_unstarted(crewi_task *target, const crewi_waiter *me, crewi_waiter **ret_culprit)
+static enum outlook graph_look_unstarted(crewi_task *target, const crewi_waiter *me)
 {
     crewi_cells *cells = crewi_cells_of(target->shard);
     if (!crewi_cells_enter_pool(cells))
         return LIVE;
-    enum outlook outlook = graph_look_for_thread(crewi_task_pool(target), me, ret_culprit);
+    enum outlook outlook = graph_look_for_thread(crewi_task_pool(target), me);
     crewi_cells_leave_pool(cells);
     return outlook;
+}
+
+/* Who could be refused instead of me. A cycle has such a one: the waits that cannot be refused lead to one's own items. */
+static void note_culprit(crewi_waiter **ret_culprit, crewi_waiter *waiter)
+{
+    if (!*ret_culprit && waiter && !waiter->must)
+        *ret_culprit = waiter;
 }
 
 /* `via`: the waiter for this target; NULL: me. */
@@ -81,7 +89,7 @@ static enum outlook graph_look(crewi_task *target, const crewi_waiter *me, crewi
     if (target->kind->is_ready(target))
         return LIVE;
     if (frames_required(target, me->top) > 0) {
-        *ret_culprit = via;
+        note_culprit(ret_culprit, via);
         return CYCLE;
     }
     size_t parked = 0;
@@ -95,14 +103,20 @@ static enum outlook graph_look(crewi_task *target, const crewi_waiter *me, crewi
             continue;
         waiter->mark = graph.search;
         enum outlook outlook = graph_look(waiter->target, me, waiter, ret_culprit);
-        if (outlook == CYCLE)
+        if (outlook == CYCLE) {
+            note_culprit(ret_culprit, waiter);
             return CYCLE;
+        }
         is_live |= outlook == LIVE;
     }
     if (is_live || target->kind->running(target) > parked)
         return LIVE;
-    bool needs_thread = target->kind->has_unstarted(target) && parked == 0;
-    return needs_thread ? graph_look_unstarted(target, me, ret_culprit) : STUCK;
+    if (parked > 0 || !target->kind->has_unstarted(target))
+        return STUCK;
+    if (!via)
+        return graph_look_unstarted(target, me);
+    crewi_task_poke(target); /* came up after that one parked: let it look again whether it can help */
+    return LIVE;
 }
 
 static void graph_unlink(const crewi_waiter *waiter)
@@ -124,7 +138,7 @@ crew_status crewi_graph_enter(crewi_waiter *waiter)
     waiter->next = graph.waiters;
     graph.waiters = waiter;
     enum outlook outlook = graph_look(waiter->target, waiter, NULL, &culprit);
-    if (outlook == CYCLE && waiter->must && culprit && !culprit->must) {
+    if (outlook == CYCLE && waiter->must && culprit) {
         culprit->verdict = CREW_DEADLOCK;
         crewi_task_poke(culprit->target);
     } else if (outlook != LIVE && !waiter->must) {

@@ -66,10 +66,18 @@ void crewi_iterator_end(crew_iterator *iterator, crew_status status, const crew_
             iterator->error = *why;
     }
     crewi_lock_release(&iterator->lock);
-    if (is_first)
-        pull_publish(iterator); /* the puller may be stuck in its source for ever */
     if (!iterator->source.items)
         crewi_iterator_release(iterator);
+    crewi_iterator_wake(iterator);
+}
+
+/* What was pulled so far is handed over, since the puller may be stuck in its source for ever. */
+void crewi_iterator_cut(crew_iterator *iterator)
+{
+    crewi_lock_acquire(&iterator->lock);
+    iterator->is_cut = true;
+    crewi_lock_release(&iterator->lock);
+    pull_publish(iterator);
     crewi_iterator_wake(iterator);
 }
 
@@ -140,7 +148,7 @@ static bool item_reserve(crew_iterator *iterator, crewi_item *item)
 static bool item_arrive(crew_iterator *iterator, crewi_item *item)
 {
     crewi_lock_acquire(&iterator->lock);
-    bool is_wanted = iterator->ended == CREW_OK;
+    bool is_wanted = !iterator->is_cut;
     if (is_wanted) {
         iterator->is_in_source = false;
         crewi_chunk_add(iterator->filling, item);
@@ -405,17 +413,6 @@ static crew_iterator *iterator_new(crew_pool *pool, const crew_job *job, const c
     return iterator;
 }
 
-static void iterator_list(crew_pool *pool, crew_iterator *iterator)
-{
-    crewi_lock_acquire(&pool->iterators_lock);
-    iterator->pool_next = pool->iterators;
-    if (iterator->pool_next)
-        iterator->pool_next->pool_previous = iterator;
-    pool->iterators = iterator;
-    iterator->is_listed = true;
-    crewi_lock_release(&pool->iterators_lock);
-}
-
 static crew_status imap_start(crew_pool *pool, const crew_job *job, const crew_source *source, crew_iterator **ret_iterator,
                               const crew_call *given, bool is_ordered)
 {
@@ -432,7 +429,7 @@ static crew_status imap_start(crew_pool *pool, const crew_job *job, const crew_s
             crewi_cells_free(iterator->task.shard, iterator, sizeof *iterator);
         return crewi_pool_refuse(pool, status, call.error);
     }
-    iterator_list(pool, iterator);
+    crewi_iterator_list(iterator, &pool->iterators_open);
     *ret_iterator = iterator;
     crewi_iterator_kick(iterator);
     crewi_gate_leave(pool);

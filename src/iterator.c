@@ -40,10 +40,11 @@ static bool iterator_is_empty(const crew_iterator *iterator)
     return iterator->pulled == iterator->taken;
 }
 
-/* Nothing is on its way any more. What a source still has in hand after the end will be dropped: nobody waits for it. */
+/* Nothing is on its way any more. What a source still has in hand after a cut will be dropped: nobody waits for it. */
 static bool iterator_is_through(const crew_iterator *iterator)
 {
-    return iterator->ended != CREW_OK && iterator->pulled - iterator->is_in_source == iterator->taken;
+    size_t late = iterator->is_cut && iterator->is_in_source;
+    return iterator->ended != CREW_OK && iterator->pulled - late == iterator->taken;
 }
 
 static bool iterator_is_dry(const crew_iterator *iterator)
@@ -250,21 +251,6 @@ crew_status crew_iterator_next(crew_iterator *iterator, void *ret_value, size_t 
 
 /* ---- destroy ---- */
 
-static void iterator_unlist(crew_pool *pool, crew_iterator *iterator)
-{
-    crewi_lock_acquire(&pool->iterators_lock);
-    if (iterator->is_listed) {
-        if (iterator->pool_previous)
-            iterator->pool_previous->pool_next = iterator->pool_next;
-        else
-            pool->iterators = iterator->pool_next;
-        if (iterator->pool_next)
-            iterator->pool_next->pool_previous = iterator->pool_previous;
-        iterator->is_listed = false;
-    }
-    crewi_lock_release(&pool->iterators_lock);
-}
-
 /* Claims a chunk that has not started, with a reference; NULL: there is none. */
 static crewi_chunk *iterator_claim_chunk(crew_iterator *iterator)
 {
@@ -283,7 +269,7 @@ static void iterator_leave_pool(crew_iterator *iterator)
     if (!crewi_cells_enter_pool(cells))
         return;
     crew_pool *pool = crewi_task_pool(&iterator->task);
-    iterator_unlist(pool, iterator);
+    crewi_iterator_list(iterator, NULL);
     for (crewi_chunk *chunk; (chunk = iterator_claim_chunk(iterator));) {
         crewi_chunk_end_claimed(chunk, CREW_CANCELLED);
         pool->backend->retract(pool);
@@ -312,6 +298,7 @@ void crew_iterator_destroy(crew_iterator *iterator)
     iterator->is_destroyed = true;
     crewi_lock_release(&iterator->lock);
     crewi_iterator_end(iterator, CREW_CLOSED, NULL);
+    crewi_iterator_cut(iterator);
     iterator_leave_pool(iterator);
     if (!iterator_runs_here(iterator)) {
         (void)crewi_wait(&iterator->task, CREWI_NEVER, CREWI_WAIT_MUST);
@@ -319,22 +306,4 @@ void crew_iterator_destroy(crew_iterator *iterator)
         crewi_iterator_release(iterator);
     }
     crewi_task_unref(&iterator->task);
-}
-
-/* ---- the pool ends ---- */
-
-void crewi_iterators_close(crew_pool *pool)
-{
-    for (;;) {
-        crewi_lock_acquire(&pool->iterators_lock);
-        crew_iterator *iterator = pool->iterators;
-        if (iterator)
-            crewi_task_ref(&iterator->task);
-        crewi_lock_release(&pool->iterators_lock);
-        if (!iterator)
-            return;
-        iterator_unlist(pool, iterator);
-        crewi_iterator_close(iterator, pool);
-        crewi_task_unref(&iterator->task);
-    }
 }

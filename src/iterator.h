@@ -40,8 +40,8 @@ struct crew_iterator {
     size_t window, chunk_size;
     bool is_ordered;
     /* guarded by the pool's iterators_lock */
-    struct crew_iterator *pool_previous, *pool_next;
-    bool is_listed;
+    struct crew_iterator **list; /* of the pool's two lists the one it is in, or NULL */
+    struct crew_iterator *list_previous, *list_next;
     /* guarded by lock */
     crewi_lock lock;
     size_t pulled, taken;
@@ -53,6 +53,7 @@ struct crew_iterator {
     bool is_in_source;          /* and has counted an item that the source has not returned yet */
     bool is_activated;          /* the queue entry is in the queue */
     bool is_starved;            /* the last pull found no memory for an item */
+    bool is_cut;                /* terminated, broken, destroyed: what the source still has in hand is nobody's */
     bool is_destroyed;
     bool is_released;
     crew_status ended;          /* CREW_OK: more may come; else what next says once all is taken */
@@ -91,10 +92,14 @@ bool crewi_iterator_pull_here(crew_iterator *iterator);
 /* Says "no more" (the first reason counts), and releases the source if nobody is pulling. */
 void crewi_iterator_end(crew_iterator *iterator, crew_status status, const crew_error *why);
 void crewi_iterator_close(crew_iterator *iterator, crew_pool *pool);
+void crewi_iterator_cut(crew_iterator *iterator);
 void crewi_iterator_release(crew_iterator *iterator);
 void crewi_iterator_lost(crewi_task *task, crewi_frame *frame);
 void crewi_iterator_run(crewi_task *task, crewi_frame *frame);
 void crewi_iterator_run_end(crewi_task *task, crew_status status);
+
+/* iterators.c: the pool's iterators */
+void crewi_iterator_list(crew_iterator *iterator, crew_iterator **list); /* NULL: off the list */
 
 /* iterator.c */
 extern const struct crewi_task_kind crewi_kind_iterator;

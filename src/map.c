@@ -121,7 +121,7 @@ static bool map_claim(struct map *map, size_t want, crewi_frame *frame)
             return false;
         end = want < map->n - first ? first + want : map->n;
     } while (!crewi_atomic_size_cas(&map->cursor, &first, end));
-    frame->index = first;
+    frame->range_first = first;
     frame->range_end = end;
     return true;
 }
@@ -170,7 +170,7 @@ static bool map_must_skip(const struct map *map)
 /* Runs the claimed range of `frame`. False: this is a fork's child now. */
 static bool map_run_range(struct map *map, crewi_frame *frame)
 {
-    size_t first = frame->index, end = frame->range_end, index = first;
+    size_t first = frame->range_first, end = frame->range_end, index = first;
     crewi_frame_enter(frame, CREWI_FRAME_JOB, crewi_task_pool(&map->result.task), &map->result.task);
     frame->stop = &map->result.task.state;
     for (; index < end && !map_must_skip(map); index++) {
@@ -187,8 +187,8 @@ static bool map_run_range(struct map *map, crewi_frame *frame)
         return false;
     if (index < end && !crewi_atomic_u32_load(&map->is_stopping))
         (void)crewi_atomic_size_fetch_add(&map->skipped, end - index);
-    (void)crewi_atomic_u32_fetch_sub(&map->active, 1);
     map_finish(map, end - first);
+    (void)crewi_atomic_u32_fetch_sub(&map->active, 1); /* only now: in between nothing would seem to be going on */
     return true;
 }
 
@@ -270,7 +270,7 @@ struct map_rest {
 static void map_rest_run(crewi_task *task, crewi_frame *frame)
 {
     struct map_rest *rest = CREWI_CONTAINER_OF(task, struct map_rest, task);
-    frame->index = rest->first;
+    frame->range_first = rest->first;
     frame->range_end = rest->end;
     (void)map_run_range(rest->map, frame);
 }
@@ -280,8 +280,8 @@ static void map_rest_end(crewi_task *task, crew_status status)
     (void)status;
     struct map_rest *rest = CREWI_CONTAINER_OF(task, struct map_rest, task);
     (void)crewi_atomic_u32_fetch_or(&rest->map->result.task.state, CREWI_ENDED_BY_POOL);
-    (void)crewi_atomic_u32_fetch_sub(&rest->map->active, 1);
     map_skip(rest->map, rest->end - rest->first);
+    (void)crewi_atomic_u32_fetch_sub(&rest->map->active, 1);
 }
 
 static bool map_rest_is_dead(const crewi_task *task)
@@ -305,7 +305,7 @@ static void map_lost(crewi_task *task, crewi_frame *frame)
 {
     struct map *map = map_of(task);
     crewi_shard *shard;
-    size_t next = frame->index + 1, left = frame->range_end - next;
+    size_t next = frame->index + 1, ran = next - frame->range_first, left = frame->range_end - next;
     map_fail(map, CREW_WORKER_LOST, 0, frame);
     struct map_rest *rest = NULL;
     if (left > 0)
@@ -317,10 +317,10 @@ static void map_lost(crewi_task *task, crewi_frame *frame)
         rest->end = frame->range_end;
         crewi_task_ref(task);
         crewi_submit(crewi_task_pool(task), &rest->task, CREWI_NEXT);
-        map_finish(map, 1);
+        map_finish(map, ran);
     } else {
+        map_finish(map, ran + left);
         (void)crewi_atomic_u32_fetch_sub(&map->active, 1);
-        map_finish(map, left + 1);
     }
 }
 

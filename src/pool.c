@@ -25,6 +25,7 @@ static void pool_init_words(crew_pool *pool)
     crewi_atomic_u32_init(&pool->drained, 0);
     crewi_atomic_u32_init(&pool->drain_waiters, 0);
     crewi_lock_init(&pool->join_lock);
+    crewi_atomic_u32_init(&pool->is_joined, 0);
     crewi_lock_init(&pool->break_lock);
     crewi_atomic_size_init(&pool->queued, 0);
     crewi_atomic_u32_init(&pool->room, 0);
@@ -141,7 +142,7 @@ crew_status crew_pool_close(crew_pool *pool)
         return status;
     crewi_gate_enter_inside(pool); /* the pool does not end while we tell its iterators */
     (void)crewi_gate_shut(pool, CREWI_GATE_CLOSED);
-    crewi_iterators_close(pool);
+    crewi_iterators_close(pool, false);
     crewi_gate_leave(pool);
     return CREW_OK;
 }
@@ -154,7 +155,7 @@ crew_status crew_pool_terminate(crew_pool *pool)
     crewi_gate_enter_inside(pool);
     (void)crewi_atomic_u32_fetch_or(&pool->stop, CREWI_STOP);
     (void)crewi_gate_shut(pool, CREWI_GATE_TERMINATED);
-    crewi_iterators_close(pool);
+    crewi_iterators_close(pool, true);
     pool->backend->sweep(pool);
     crewi_gate_leave(pool);
     return CREW_OK;
@@ -169,19 +170,21 @@ void crewi_pool_break(crew_pool *pool, const crew_error *why)
         (void)crewi_gate_shut(pool, CREWI_GATE_BROKEN);
     }
     crewi_lock_release(&pool->break_lock);
-    crewi_iterators_close(pool);
+    crewi_iterators_close(pool, true);
     pool->backend->sweep(pool);
     crewi_gate_leave(pool);
 }
 
 static crew_status pool_join_threads(crew_pool *pool, int64_t deadline_ns)
 {
+    if (!pool->backend->wait_threads(pool, deadline_ns))
+        return CREW_TIMEOUT;
     crewi_lock_acquire(&pool->join_lock);
-    crew_status status = pool->is_joined ? CREW_OK : pool->backend->join(pool, deadline_ns);
-    if (status == CREW_OK)
-        pool->is_joined = true;
+    if (!crewi_atomic_u32_load(&pool->is_joined))
+        pool->backend->join(pool);
+    crewi_atomic_u32_store(&pool->is_joined, 1);
     crewi_lock_release(&pool->join_lock);
-    return status;
+    return CREW_OK;
 }
 
 crew_status crew_pool_join(crew_pool *pool, crew_deadline deadline)
@@ -228,10 +231,7 @@ void crew_pool_request_stop(crew_pool *pool)
 
 static int pool_state(crew_pool *pool, uint64_t gate)
 {
-    crewi_lock_acquire(&pool->join_lock);
-    bool is_joined = pool->is_joined;
-    crewi_lock_release(&pool->join_lock);
-    if (is_joined)
+    if (crewi_atomic_u32_load(&pool->is_joined))
         return CREW_POOL_JOINED;
     if (gate & CREWI_GATE_TERMINATED)
         return CREW_POOL_TERMINATED;

@@ -134,6 +134,8 @@ crew_status crewi_wait(crewi_task *target, int64_t deadline_ns, unsigned flags)
         crew_status status = is_inside ? wait_parked(target, deadline_ns, flags) : wait_outside(target, deadline_ns);
         if (status == CREW_TIMEOUT && target->kind->is_ready(target))
             break;
+        if (status == CREW_TOO_DEEP && wait_help(target)) /* what was not there a moment ago */
+            continue;
         if (status != CREW_OK)
             return status;
     }

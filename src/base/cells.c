@@ -12,7 +12,8 @@ enum {
     CELL_SIZE_MAX = 512, /* larger blocks come straight from the allocator */
     CLASSES = CELL_SIZE_MAX / CELL_GRAIN,
     SHARDS = 8,
-    SLAB_SIZE = 16 * 1024
+    SLAB_SIZE_MIN = 1024, /* each next slab of a shard is twice as large, up to the maximum */
+    SLAB_SIZE_MAX = 16 * 1024
 };
 
 struct cell {
@@ -21,6 +22,7 @@ struct cell {
 
 struct slab {
     _Alignas(CELL_GRAIN) struct slab *next;
+    size_t size;
 };
 
 #define SHARD_ORPHAN (UINT64_C(1) << 63)
@@ -124,13 +126,16 @@ static size_t cell_class(size_t size)
 static void *shard_carve(struct crewi_shard *shard, size_t size)
 {
     if (shard->bump_left < size) {
-        struct slab *slab = crewi_memory_get(&shard->cells->memory, SLAB_SIZE, CREWI_CACHE_LINE);
+        size_t slab_size = shard->slabs ? 2 * shard->slabs->size : SLAB_SIZE_MIN;
+        slab_size = slab_size < SLAB_SIZE_MAX ? slab_size : SLAB_SIZE_MAX;
+        struct slab *slab = crewi_memory_get(&shard->cells->memory, slab_size, CREWI_CACHE_LINE);
         if (!slab)
             return NULL;
         slab->next = shard->slabs;
+        slab->size = slab_size;
         shard->slabs = slab;
         shard->bump = (char *)(slab + 1);
-        shard->bump_left = SLAB_SIZE - sizeof *slab;
+        shard->bump_left = slab_size - sizeof *slab;
     }
     void *cell = shard->bump;
     shard->bump += size;
@@ -174,7 +179,7 @@ static void cells_destroy(crewi_cells *cells)
     for (size_t i = 0; i < SHARDS; i++)
         for (struct slab *slab = cells->shards[i].slabs, *next; slab; slab = next) {
             next = slab->next;
-            crewi_memory_put(&memory, slab, SLAB_SIZE);
+            crewi_memory_put(&memory, slab, slab->size);
         }
     crewi_memory_put(&memory, cells, sizeof *cells);
 }

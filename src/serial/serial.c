@@ -241,6 +241,11 @@ static crew_status serial_open(crew_pool *pool, crew_error *ret_error)
     return status;
 }
 
+static void serial_wake_all(crew_pool *pool)
+{
+    (void)pool;
+}
+
 static void serial_sweep(crew_pool *pool)
 {
     crew_status status = crewi_gate_verdict(pool);
@@ -251,17 +256,20 @@ static void serial_sweep(crew_pool *pool)
     }
 }
 
-static void serial_wake_all(crew_pool *pool)
+/* Everything has ended: whoever has the turn is about to let go. */
+static bool serial_wait_threads(crew_pool *pool, int64_t deadline_ns)
 {
+    (void)deadline_ns;
     (void)pool;
+    return true;
 }
 
-static crew_status serial_join(crew_pool *pool, int64_t deadline_ns)
+static void serial_join(crew_pool *pool)
 {
-    (void)deadline_ns; /* everything has ended: whoever has the turn is about to let go */
     struct serial *serial = serial_of(pool);
     crewi_lock_acquire(&serial->turn);
     crewi_lock_release(&serial->turn);
+    serial_sweep(pool); /* dead entries, claimed elsewhere; nothing else is left */
     if (pool->options.worker_exit && serial->is_initialised) {
         crewi_frame frame = {.has_permit = false};
         crewi_frame_enter(&frame, CREWI_FRAME_INIT, pool, NULL);
@@ -271,7 +279,6 @@ static crew_status serial_join(crew_pool *pool, int64_t deadline_ns)
         crewi_frame_leave(&frame);
     }
     serial->is_initialised = false;
-    return CREW_OK;
 }
 
 static void serial_query(crew_pool *pool, struct crewi_backend_info *ret_info)
@@ -293,6 +300,7 @@ const struct crewi_backend crewi_backend_serial = {
     .resume = serial_resume,
     .sweep = serial_sweep,
     .wake_all = serial_wake_all,
+    .wait_threads = serial_wait_threads,
     .join = serial_join,
     .free = serial_free,
     .query = serial_query,

@@ -189,11 +189,37 @@ static bool anyone_is_wanted(const crewi_engine *engine)
     return true;
 }
 
-static crew_status threads_join(crew_pool *pool, int64_t deadline_ns)
+static void sweep_end(crewi_task *task, crew_status status)
+{
+    task->kind->end(task, status);
+    crewi_task_unref(task);
+}
+
+static void threads_sweep(crew_pool *pool)
 {
     crewi_engine *engine = crewi_engine_of(pool);
-    if (!engine_wait_until(engine, engine_has_nobody, deadline_ns))
-        return CREW_TIMEOUT;
+    crew_status status = crewi_gate_verdict(pool);
+    for (crewi_link *link; (link = crewi_queue_pop(&engine->injector));)
+        sweep_end(crewi_task_of_link(link), status);
+    unsigned used = crewi_atomic_u32_load(&engine->slots_used);
+    for (unsigned i = 0; i < used; i++) {
+        crewi_slot *slot = crewi_atomic_ptr_load(&engine->slots[i]);
+        while (slot && !crewi_deque_is_empty(&slot->deque)) {
+            crewi_task *task = crewi_deque_steal(&slot->deque);
+            if (task)
+                sweep_end(task, status);
+        }
+    }
+}
+
+static bool threads_wait(crew_pool *pool, int64_t deadline_ns)
+{
+    return engine_wait_until(crewi_engine_of(pool), engine_has_nobody, deadline_ns);
+}
+
+static void threads_join(crew_pool *pool)
+{
+    crewi_engine *engine = crewi_engine_of(pool);
     for (unsigned i = 0; i < engine->slots_max; i++) {
         crewi_slot *slot = crewi_atomic_ptr_load(&engine->slots[i]);
         if (!slot || !slot->has_thread)
@@ -201,7 +227,7 @@ static crew_status threads_join(crew_pool *pool, int64_t deadline_ns)
         crewi_thread_join(slot->thread);
         slot->has_thread = false;
     }
-    return CREW_OK;
+    threads_sweep(pool); /* dead entries, claimed elsewhere; nothing else is left */
 }
 
 /* With an initializer all workers start now, since create says whether they can; else one, and the others when there is work. */
@@ -236,7 +262,8 @@ static crew_status threads_open(crew_pool *pool, crew_error *ret_error)
     if (status == CREW_OK)
         return CREW_OK;
     (void)crewi_gate_shut(pool, CREWI_GATE_CLOSED);
-    (void)threads_join(pool, CREWI_NEVER);
+    (void)threads_wait(pool, CREWI_NEVER);
+    threads_join(pool);
     threads_free(pool);
     return status;
 }
@@ -284,29 +311,6 @@ static void threads_retract(crew_pool *pool)
     }
 }
 
-static void sweep_end(crewi_task *task, crew_status status)
-{
-    task->kind->end(task, status);
-    crewi_task_unref(task);
-}
-
-static void threads_sweep(crew_pool *pool)
-{
-    crewi_engine *engine = crewi_engine_of(pool);
-    crew_status status = crewi_gate_verdict(pool);
-    for (crewi_link *link; (link = crewi_queue_pop(&engine->injector));)
-        sweep_end(crewi_task_of_link(link), status);
-    unsigned used = crewi_atomic_u32_load(&engine->slots_used);
-    for (unsigned i = 0; i < used; i++) {
-        crewi_slot *slot = crewi_atomic_ptr_load(&engine->slots[i]);
-        while (slot && !crewi_deque_is_empty(&slot->deque)) {
-            crewi_task *task = crewi_deque_steal(&slot->deque);
-            if (task)
-                sweep_end(task, status);
-        }
-    }
-}
-
 /* ---- outside helpers ---- */
 
 static bool threads_enter(crew_pool *pool)
@@ -346,6 +350,7 @@ const struct crewi_backend crewi_backend_threads = {
     .resume = crewi_threads_resume,
     .sweep = threads_sweep,
     .wake_all = crewi_threads_wake_all,
+    .wait_threads = threads_wait,
     .join = threads_join,
     .free = threads_free,
     .query = threads_query,

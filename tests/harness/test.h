@@ -55,25 +55,30 @@ void test_register(struct test_case *test);
 _Noreturn void test_fail(const char *file, int line, const char *format, ...) CREW_PRINTF(3, 4);
 _Noreturn void test_skip(const char *why); /* ends the case as "ok # SKIP why" */
 #define CHECK(condition) ((condition) ? (void)0 : test_fail(__FILE__, __LINE__, "%s", #condition))
-#define CHECK_EQ(actual, expected)                                                                                \
-    do {                                                                                                          \
-        long long actual_ = (long long)(actual), expected_ = (long long)(expected);                               \
-        if (actual_ != expected_)                                                                                 \
-            test_fail(__FILE__, __LINE__, "%s is %lld, not %s (%lld)", #actual, actual_, #expected, expected_);   \
-    } while (0)
-#define CHECK_STATUS(actual, expected)                                                                            \
-    do {                                                                                                          \
-        crew_status actual_ = (actual), expected_ = (expected);                                                   \
-        if (actual_ != expected_)                                                                                 \
-            test_fail(__FILE__, __LINE__, "%s is %s, not %s", #actual, crew_status_name(actual_),                 \
-                      crew_status_name(expected_));                                                               \
-    } while (0)
-#define CHECK_STRING(actual, expected)                                                                            \
-    do {                                                                                                          \
-        const char *actual_ = (actual), *expected_ = (expected);                                                  \
-        if (strcmp(actual_, expected_) != 0)                                                                      \
-            test_fail(__FILE__, __LINE__, "%s is \"%s\", not \"%s\"", #actual, actual_, expected_);               \
-    } while (0)
+/* Function calls, so that a compound literal in an argument lives as long as the block around the check. */
+#define CHECK_EQ(actual, expected) \
+    test_check_eq(__FILE__, __LINE__, #actual, (long long)(actual), #expected, (long long)(expected))
+#define CHECK_STATUS(actual, expected) test_check_status(__FILE__, __LINE__, #actual, (actual), (expected))
+#define CHECK_STRING(actual, expected) test_check_string(__FILE__, __LINE__, #actual, (actual), (expected))
+
+static inline void test_check_eq(const char *file, int line, const char *what, long long actual, const char *expectation,
+                                 long long expected)
+{
+    if (actual != expected)
+        test_fail(file, line, "%s is %lld, not %s (%lld)", what, actual, expectation, expected);
+}
+
+static inline void test_check_status(const char *file, int line, const char *what, crew_status actual, crew_status expected)
+{
+    if (actual != expected)
+        test_fail(file, line, "%s is %s, not %s", what, crew_status_name(actual), crew_status_name(expected));
+}
+
+static inline void test_check_string(const char *file, int line, const char *what, const char *actual, const char *expected)
+{
+    if (strcmp(actual, expected) != 0)
+        test_fail(file, line, "%s is \"%s\", not \"%s\"", what, actual, expected);
+}
 
 /* ---- gates instead of sleeps (mutex and condition variable; gate_wait gives up only by the case's time limit) ---- */
 struct gate;
