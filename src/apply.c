@@ -50,13 +50,8 @@ static crew_result *record_new(crew_pool *pool, const crew_job *job, const void 
 static void apply_free(crewi_task *task)
 {
     crew_result *result = crewi_result_of(task);
-    const crew_job *job = result->job;
-    uint32_t state = crewi_atomic_u32_load(&task->state);
-    bool has_value = crewi_phase(state) >= CREWI_STORED && crewi_outcome(state) == CREW_OK;
-    if (has_value && job->drop_result && !(state & CREWI_TAKEN))
-        job->drop_result(crewi_apply_value(result), result->context);
     crewi_result_drop_error(result);
-    crewi_cells_free(task->shard, result, record_size(job));
+    crewi_cells_free(task->shard, result, record_size(result->job));
 }
 
 /* ---- running ---- */
@@ -209,8 +204,12 @@ static crew_status apply_accept(crew_pool *pool, const crew_job *job, const void
     bool has_place = pool->options.queue_max > 0 && !*ret_run_here;
     crew_result *result = record_new(pool, job, arg, call, crewi_result_state(call, with_handle, has_place));
     status = result ? crewi_gate_enter(pool) : CREW_NO_MEMORY;
-    if (status == CREW_OK)
-        return *ret_result = result, CREW_OK;
+    if (status == CREW_OK) {
+        if (with_handle)
+            crewi_cells_count_handle(result->task.shard);
+        *ret_result = result;
+        return CREW_OK;
+    }
     if (result)
         crewi_cells_free(result->task.shard, result, record_size(job));
     if (has_place)

@@ -430,6 +430,7 @@ static crew_status imap_start(crew_pool *pool, const crew_job *job, const crew_s
         return crewi_pool_refuse(pool, status, call.error);
     }
     crewi_iterator_list(iterator, &pool->iterators_open);
+    crewi_cells_count_handle(iterator->task.shard);
     *ret_iterator = iterator;
     crewi_iterator_kick(iterator);
     crewi_gate_leave(pool);

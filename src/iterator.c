@@ -290,7 +290,7 @@ void crew_iterator_destroy(crew_iterator *iterator)
     if (!iterator)
         return;
     if (crewi_task_is_forked(&iterator->task)) {
-        crewi_task_unref(&iterator->task);
+        crewi_cells_forget_handle(iterator->task.shard);
         return;
     }
     (void)crewi_atomic_u32_fetch_or(&iterator->task.state, CREWI_STOP);
@@ -305,5 +305,6 @@ void crew_iterator_destroy(crew_iterator *iterator)
         iterator_drop_items(iterator);
         crewi_iterator_release(iterator);
     }
+    crewi_cells_discount_handle(iterator->task.shard);
     crewi_task_unref(&iterator->task);
 }

@@ -480,8 +480,10 @@ crew_status crewi_map_start(crew_pool *pool, const crew_job *job, const struct c
     struct map *map = map_new(pool, job, input, call, crewi_result_state(call, ret_result != NULL, has_place));
     status = map ? crewi_gate_enter(pool) : CREW_NO_MEMORY;
     if (status == CREW_OK) {
-        if (ret_result)
+        if (ret_result) {
+            crewi_cells_count_handle(map->result.task.shard);
             *ret_result = &map->result;
+        }
         map_submit(pool, map, run_here);
         return CREW_OK;
     }

@@ -59,12 +59,15 @@ static crew_pool *pool_new(const crew_pool_options *options)
     return pool;
 }
 
-static void pool_delete(crew_pool *pool, bool wait)
+static void pool_delete(crew_pool *pool, bool is_forked)
 {
     crewi_cells *cells = pool->cells;
-    crewi_cells_shut_pool(cells, wait);
+    crewi_cells_shut_pool(cells, !is_forked);
     crewi_memory_put(crewi_cells_memory(cells), pool, sizeof *pool);
-    crewi_cells_orphan(cells);
+    if (is_forked)
+        crewi_cells_abandon(cells);
+    else
+        crewi_cells_orphan(cells);
 }
 
 crew_status crew_pool_create(crew_pool **ret_pool, const crew_pool_options *given)
@@ -81,7 +84,7 @@ crew_status crew_pool_create(crew_pool **ret_pool, const crew_pool_options *give
     pool->options.error = NULL; /* the caller's, for the time of this call only */
     status = pool->backend->open(pool, options.error);
     if (status != CREW_OK) {
-        pool_delete(pool, true);
+        pool_delete(pool, false);
         return status;
     }
     *ret_pool = pool;
@@ -198,10 +201,10 @@ crew_status crew_pool_join(crew_pool *pool, crew_deadline deadline)
     return status == CREW_OK ? pool_join_threads(pool, deadline.ns) : status;
 }
 
-static void pool_free(crew_pool *pool, bool wait)
+static void pool_free(crew_pool *pool, bool is_forked)
 {
     pool->backend->free(pool);
-    pool_delete(pool, wait);
+    pool_delete(pool, is_forked);
 }
 
 crew_status crew_pool_destroy(crew_pool *pool)
@@ -210,14 +213,14 @@ crew_status crew_pool_destroy(crew_pool *pool)
         return CREW_OK;
     crew_status status = pool_check_outside(pool);
     if (status == CREW_FORKED) {
-        pool_free(pool, false);
+        pool_free(pool, true);
         return CREW_FORKED;
     }
     if (status != CREW_OK)
         return status;
     (void)crew_pool_close(pool);
     (void)crew_pool_join(pool, CREW_FOREVER);
-    pool_free(pool, true);
+    pool_free(pool, false);
     return CREW_OK;
 }
 

@@ -55,12 +55,12 @@ void crewi_result_error(const crew_result *result, crew_error *ret_error)
 
 /* Moves the phase on, and wakes who slept for it. Everything before happens before ready is seen: the CAS releases, readers
  * of the state acquire. */
-static void result_publish(crew_result *result, uint32_t phase)
+static uint32_t result_publish(crew_result *result, uint32_t phase)
 {
     uint32_t state = crewi_atomic_u32_load(&result->task.state), next;
     do {
         if (crewi_phase(state) >= phase)
-            return; /* the lane was faster */
+            return state; /* the lane was faster */
         next = (state & ~(uint32_t)CREWI_PHASE) | phase;
         if (crewi_is_ready(next))
             next &= ~(uint32_t)CREWI_WAITERS;
@@ -69,6 +69,7 @@ static void result_publish(crew_result *result, uint32_t phase)
         crewi_futex_wake_all(&result->task.state);
     else if (state & CREWI_WAITERS)
         crewi_task_poke(&result->task); /* what the sleepers wait for is now the lane: they may be in its way */
+    return state;
 }
 
 static bool result_is_unhandled(const crew_result *result, uint32_t state, crew_status status)
@@ -96,7 +97,7 @@ void crewi_result_store(crew_result *result, crew_status status)
     bool is_told = result->on_done || result_is_unhandled(result, before, status);
     if (is_told)
         crewi_lane_queue(result); /* before it is seen, so that results enter in the order in which they are seen */
-    result_publish(result, CREWI_STORED);
+    (void)result_publish(result, CREWI_STORED);
     crewi_count(&stripe->ended);
     if (is_told)
         crewi_lane_announce(pool);
@@ -104,12 +105,22 @@ void crewi_result_store(crew_result *result, crew_status status)
         crewi_result_finish(result);
 }
 
+/* Of the end (DONE) and of the handle's end, whichever is later: one of the two sees the other's bit. */
+static void result_drop_value(crew_result *result, uint32_t state)
+{
+    bool is_held = result->task.kind == &crewi_kind_apply && crewi_outcome(state) == CREW_OK && !(state & CREWI_TAKEN);
+    if (is_held && result->job->drop_result)
+        result->job->drop_result(crewi_apply_value(result), result->context);
+}
+
 /* The reference goes before the gate: memory may outlive the pool, not the other way round; and nothing of the
  * result may be dropped after the pool said that all is over. */
 void crewi_result_finish(crew_result *result)
 {
     crew_pool *pool = crewi_task_pool(&result->task);
-    result_publish(result, CREWI_DONE);
+    uint32_t state = result_publish(result, CREWI_DONE);
+    if (!(state & CREWI_HANDLE))
+        result_drop_value(result, state);
     crewi_task_unref(&result->task);
     crewi_gate_leave(pool);
 }
@@ -234,7 +245,7 @@ void crew_result_destroy(crew_result *result)
         return;
     crewi_task *task = &result->task;
     if (crewi_task_is_forked(task)) {
-        crewi_task_unref(task);
+        crewi_cells_forget_handle(task->shard);
         return;
     }
     if (task->kind == &crewi_kind_map && crew_result_status(result) == CREW_BUSY) {
@@ -242,6 +253,9 @@ void crew_result_destroy(crew_result *result)
         if (!result_runs_here(result))
             (void)crewi_wait(task, CREWI_NEVER, CREWI_WAIT_MUST);
     }
-    (void)crewi_atomic_u32_fetch_and(&task->state, ~(uint32_t)CREWI_HANDLE);
+    uint32_t state = crewi_atomic_u32_fetch_and(&task->state, ~(uint32_t)CREWI_HANDLE);
+    if (crewi_phase(state) == CREWI_DONE)
+        result_drop_value(result, state);
+    crewi_cells_discount_handle(task->shard);
     crewi_task_unref(task);
 }

@@ -9,7 +9,7 @@
 
 enum {
     CELL_GRAIN = 16,
-    CELL_SIZE_MAX = 512, /* larger blocks come straight from the allocator */
+    CELL_SIZE_MAX = 1024, /* larger blocks come straight from the allocator */
     CLASSES = CELL_SIZE_MAX / CELL_GRAIN,
     SHARDS = 8,
     SLAB_SIZE_MIN = 1024, /* each next slab of a shard is twice as large, up to the maximum */
@@ -26,6 +26,7 @@ struct slab {
 };
 
 #define SHARD_ORPHAN (UINT64_C(1) << 63)
+#define SHARD_HANDLE (UINT64_C(1) << 32)
 
 struct crewi_shard {
     _Alignas(CREWI_CACHE_LINE) crewi_lock lock; /* guards slabs, bump, bump_left, local */
@@ -33,8 +34,8 @@ struct crewi_shard {
     char *bump;
     size_t bump_left;
     struct cell *local[CLASSES];
-    /* bits 0-62: cells in use, +1 by alloc, -1 by free; bit 63 SHARD_ORPHAN: set by orphan. Whoever makes it
-     * exactly SHARD_ORPHAN has freed the last cell and closes the shard. */
+    /* bits 0-31: cells in use, +1 by alloc, -1 by free; bits 32-62: handles among them; bit 63 SHARD_ORPHAN: set by orphan.
+     * Whoever makes it exactly SHARD_ORPHAN has freed the last cell and closes the shard. */
     crewi_atomic_u64 live;
     crewi_cells *cells;
     crewi_atomic_ptr returned[CLASSES]; /* pushed by anyone, taken whole under `lock` */
@@ -48,6 +49,7 @@ struct crewi_cells {
     void *owner;
     uint32_t generation;
     crewi_atomic_u32 shards_open; /* the one who makes it 0 frees everything */
+    crewi_atomic_u64 heirs;       /* in a fork's child, once abandoned: handles + 1; the one who makes it 1 frees everything */
     crewi_atomic_u32 inside;      /* bits 0-30: calls inside the pool; bit 31 INSIDE_SHUT: the pool is gone */
 };
 
@@ -88,6 +90,7 @@ crewi_cells *crewi_cells_new(const struct crewi_memory *memory, void *owner)
     cells->generation = crewi_fork_generation();
     crewi_atomic_u32_init(&cells->shards_open, SHARDS);
     crewi_atomic_u32_init(&cells->inside, 0);
+    crewi_atomic_u64_init(&cells->heirs, 0);
     for (size_t i = 0; i < SHARDS; i++)
         shard_init(&cells->shards[i], cells);
     return cells;
@@ -215,6 +218,34 @@ void crewi_cells_orphan(crewi_cells *cells)
     for (size_t i = 0; i < SHARDS; i++)
         if (crewi_atomic_u64_fetch_or(&cells->shards[i].live, SHARD_ORPHAN) == 0)
             shard_close(cells);
+}
+
+void crewi_cells_count_handle(crewi_shard *shard)
+{
+    (void)crewi_atomic_u64_fetch_add_relaxed(&shard->live, SHARD_HANDLE); /* relaxed: as in alloc */
+}
+
+void crewi_cells_discount_handle(crewi_shard *shard)
+{
+    (void)crewi_atomic_u64_fetch_sub(&shard->live, SHARD_HANDLE);
+}
+
+void crewi_cells_abandon(crewi_cells *cells)
+{
+    uint64_t handles = 0;
+    for (size_t i = 0; i < SHARDS; i++)
+        handles += (crewi_atomic_u64_load(&cells->shards[i].live) & ~SHARD_ORPHAN) / SHARD_HANDLE;
+    crewi_atomic_u64_store(&cells->heirs, handles + 1);
+    if (handles == 0)
+        cells_destroy(cells);
+}
+
+void crewi_cells_forget_handle(crewi_shard *shard)
+{
+    crewi_cells *cells = shard->cells;
+    crewi_cells_discount_handle(shard);
+    if (crewi_atomic_u64_load(&cells->heirs) > 0 && crewi_atomic_u64_fetch_sub(&cells->heirs, 1) == 2)
+        cells_destroy(cells);
 }
 
 bool crewi_cells_enter_pool(crewi_cells *cells)

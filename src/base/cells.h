@@ -46,6 +46,13 @@ void crewi_cells_leave_pool(crewi_cells *cells);
 void crewi_cells_shut_pool(crewi_cells *cells, bool wait);
 void crewi_cells_orphan(crewi_cells *cells);
 
+/* Which cells are the user's handles. It matters only in a fork's child: there nobody will ever free the cells of unfinished
+ * work, so an abandoned pool's memory goes with the last handle instead, by forget. */
+void crewi_cells_count_handle(crewi_shard *shard);
+void crewi_cells_discount_handle(crewi_shard *shard);
+void crewi_cells_abandon(crewi_cells *cells);
+void crewi_cells_forget_handle(crewi_shard *shard);
+
 /* The process's fork generation in which it was made. */
 uint32_t crewi_cells_generation(const crewi_cells *cells);
 

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { COMPACTION_SLACK = 1024 }; /* dead entries that may lie in the queues besides one for each live one */
+enum { COMPACTION_SLACK = 256 }; /* dead entries that may lie in the queues besides one for each live one */
 
 /* ---- starting threads ---- */
 
