@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: MIT
+# The verbs. Each is thin: Meson builds, scripts/ checks. Everything lands under build/.
+#
+#   make run [DIR=/path]     count the words of every file under DIR, on all cores (needs only cc and make)
+#   make check               build and test, under three minutes; gets what it needs from Debian (YES=1: by sudo)
+#   make install [PREFIX=/usr/local] [LIBDIR=lib] [DESTDIR=]
+
+PREFIX = /usr/local
+LIBDIR = lib
+DIR = $(firstword $(wildcard /usr/share/doc /usr/include) .)
+WORDCOUNT = $(wildcard examples/wordcount/*.c)
+LIBRARY = $(wildcard include/crewpool/*.h src/*.[ch] src/*/*.[ch])
+
+SETUP_check =
+SETUP_asan = -Dexamples=false -Db_sanitize=address,undefined -Db_lundef=false
+SETUP_tsan = -Dexamples=false -Db_sanitize=thread -Db_lundef=false
+INSIDE = --suite unit --suite contract
+# Newer kernels spread addresses wider than ThreadSanitizer expects; -R stops that, where it is allowed.
+FIXED_ADDRESSES = $(shell setarch -R true 2>/dev/null && echo setarch -R)
+
+.PHONY: help run check check-all check-deps-all asan tsan stress bench python docs install deps fmt clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+
+run: build/run/wordcount ## the main job: the words of every file under DIR, on all cores
+	build/run/wordcount "$(DIR)"
+
+build/run/wordcount: $(WORDCOUNT) $(wildcard examples/wordcount/*.h) $(LIBRARY)
+	@mkdir -p $(@D)
+	$(CC) -std=c11 -O2 -pthread -Iinclude -o $@ $(WORDCOUNT) src/crewpool_all.c
+
+check: build/check/build.ninja ## build, and run the suites that every change must pass
+	scripts/test build/check check --suite check
+
+check-all: check-deps-all ## what takes longer: other compilers, sanitizers, slow suites, mutations
+	scripts/check-all
+
+asan: build/asan/build.ninja ## unit and contract tests under AddressSanitizer and UBSan
+	scripts/test build/asan asan $(INSIDE)
+
+tsan: build/tsan/build.ninja ## unit and contract tests under ThreadSanitizer
+	$(FIXED_ADDRESSES) scripts/test build/tsan tsan $(INSIDE)
+
+stress: ## long random runs
+ifneq ($(wildcard tests/stress/*.c),)
+stress: build/check/build.ninja
+	scripts/test build/check stress --suite stress
+else
+	@echo "not yet: there is no stress suite so far; the contract's races run in make check"
+endif
+
+bench: ## measurements beside other pools
+	@echo "not yet: the benchmarks come with an issue of their own"
+
+python: ## the Python module
+	@echo "not yet: the Python module comes with an issue of its own"
+
+docs: ## the guide and the manual pages
+	@echo "not yet: the guide comes with an issue of its own; the headers in include/crewpool are the reference"
+
+install: ## the library, its headers and package files into PREFIX (and DESTDIR)
+	scripts/deps build
+	meson setup build/install $(if $(wildcard build/install/build.ninja),--reconfigure) --prefix="$(abspath $(PREFIX))" \
+	    --libdir="$(LIBDIR)" --buildtype=release -Dtests=false -Dexamples=false
+	meson install -C build/install $(if $(DESTDIR),--destdir "$(abspath $(DESTDIR))")
+
+deps: ## get what check needs from Debian's packages
+	scripts/deps check
+
+check-deps-all:
+	scripts/deps all
+
+fmt: ## clang-format over all C
+	find include src tests examples \( -name '*.[ch]' -o -name '*.cpp' \) -exec clang-format -i {} +
+
+clean: ## remove all that was built
+	rm -rf build
+
+build/%/build.ninja: | deps
+	meson setup build/$* $(SETUP_$*)

@@ -1,0 +1,3 @@
+/* SPDX-License-Identifier: MIT */
+/* The same file as C++: the macros have another form there. */
+#include "macros.c"
