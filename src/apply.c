@@ -157,15 +157,10 @@ static bool apply_requires(crewi_task *task, const crewi_frame *frame)
 }
 
 /* A stored result that is not ready needs a thread for its callback, unless the lane is taken. */
-static bool apply_has_unstarted(crewi_task *task)
+static struct crewi_view apply_look(crewi_task *task)
 {
-    uint32_t phase = crewi_phase(crewi_atomic_u32_load(&task->state));
-    return phase == CREWI_PENDING || phase == CREWI_STORED;
-}
-
-static size_t apply_running(crewi_task *task)
-{
-    return crewi_phase(crewi_atomic_u32_load(&task->state)) == CREWI_RUNNING ? 1 : 0;
+    uint32_t state = crewi_atomic_u32_load(&task->state), phase = crewi_phase(state);
+    return (struct crewi_view){crewi_is_ready(state), phase == CREWI_PENDING || phase == CREWI_STORED, phase == CREWI_RUNNING};
 }
 
 const struct crewi_task_kind crewi_kind_apply = {
@@ -177,8 +172,7 @@ const struct crewi_task_kind crewi_kind_apply = {
     .is_ready = apply_is_ready,
     .help = apply_help,
     .requires = apply_requires,
-    .has_unstarted = apply_has_unstarted,
-    .running = apply_running,
+    .look = apply_look,
 };
 
 /* ---- the calls ---- */

@@ -48,6 +48,13 @@ enum {
     CREWI_POKE = 1 << 16
 };
 
+/* How a target of waits stands. Not ready and nothing of the rest: it cannot be. */
+struct crewi_view {
+    bool is_ready;
+    bool has_unstarted; /* parts that have not started, so that it needs a thread */
+    size_t running;     /* parts that run, suspended ones included */
+};
+
 /* What differs between kinds of task. */
 struct crewi_task_kind {
     /* A backend popped this entry: run it if it is still to be run. The entry's reference stays the backend's to drop. */
@@ -68,9 +75,8 @@ struct crewi_task_kind {
     bool (*help)(crewi_task *task, bool any);
     /* Whether the target cannot be ready before what runs in `frame` is through. */
     bool (*requires)(crewi_task *task, const crewi_frame *frame);
-    /* Parts of it that have not started, so that it needs a thread; and parts that run. */
-    bool (*has_unstarted)(crewi_task *task);
-    size_t (*running)(crewi_task *task);
+    /* How it stands, at one instant. */
+    struct crewi_view (*look)(crewi_task *task);
 };
 
 struct crewi_task {

@@ -86,6 +86,7 @@ static void note_culprit(crewi_waiter **ret_culprit, crewi_waiter *waiter)
 /* `via`: the waiter for this target; NULL: me. */
 static enum outlook graph_look(crewi_task *target, const crewi_waiter *me, crewi_waiter *via, crewi_waiter **ret_culprit)
 {
+    uint32_t before = crewi_atomic_u32_load(&target->state);
     if (target->kind->is_ready(target))
         return LIVE;
     if (frames_required(target, me->top) > 0) {
@@ -109,9 +110,10 @@ static enum outlook graph_look(crewi_task *target, const crewi_waiter *me, crewi
         }
         is_live |= outlook == LIVE;
     }
-    if (is_live || target->kind->running(target) > parked)
-        return LIVE;
-    if (parked > 0 || !target->kind->has_unstarted(target))
+    struct crewi_view view = target->kind->look(target);
+    if (is_live || view.is_ready || view.running > parked || crewi_atomic_u32_load(&target->state) != before)
+        return LIVE; /* or it has moved on while we looked: whoever waits for it is awake, and looks again */
+    if (parked > 0 || !view.has_unstarted)
         return STUCK;
     if (!via)
         return graph_look_unstarted(target, me);

@@ -53,13 +53,18 @@ static bool iterator_is_dry(const crew_iterator *iterator)
     return iterator_is_through(iterator) || (iterator_is_empty(iterator) && nothing_comes);
 }
 
+static bool iterator_is_ready_locked(const crew_iterator *iterator)
+{
+    if (iterator->is_destroyed)
+        return iterator->running == 0 && !iterator->chunks; /* a listed one may have been claimed */
+    return iterator_has_item(iterator) || iterator_is_dry(iterator);
+}
+
 static bool iterator_is_ready(crewi_task *task)
 {
     crew_iterator *iterator = crewi_iterator_of(task);
     crewi_lock_acquire(&iterator->lock);
-    bool is_ready = iterator_has_item(iterator) || iterator_is_dry(iterator);
-    if (iterator->is_destroyed)
-        is_ready = iterator->running == 0 && !iterator->chunks; /* a listed one may have been claimed */
+    bool is_ready = iterator_is_ready_locked(iterator);
     crewi_lock_release(&iterator->lock);
     return is_ready;
 }
@@ -74,9 +79,13 @@ static bool chunk_is_unstarted(const crewi_chunk *chunk)
 static crewi_chunk *iterator_chunk_needed(const crew_iterator *iterator, bool any)
 {
     crewi_chunk *chunk = any ? iterator->chunks : NULL;
-    if (iterator->is_ordered)
+    if (iterator->is_ordered) {
         chunk = iterator->first && !iterator->first->is_done ? iterator->first->chunk : NULL;
-    return chunk && chunk_is_unstarted(chunk) ? chunk : NULL;
+        return chunk && chunk_is_unstarted(chunk) ? chunk : NULL;
+    }
+    while (chunk && !chunk_is_unstarted(chunk))
+        chunk = chunk->next;
+    return chunk;
 }
 
 static bool iterator_help(crewi_task *task, bool any)
@@ -98,44 +107,57 @@ static bool iterator_help(crewi_task *task, bool any)
     return true;
 }
 
+/* Under the lock. */
+static bool iterator_requires_locked(const crew_iterator *iterator, const crewi_frame *frame)
+{
+    bool is_pull = frame->kind == CREWI_FRAME_PULL;
+    if (iterator->is_destroyed)
+        return !is_pull;
+    if (iterator->is_ordered)
+        return is_pull ? !iterator->first : iterator->first && iterator->first->index == frame->index;
+    if (iterator->first || iterator->chunks) /* any item will do: is there none but this frame's? */
+        return false;
+    if (is_pull)
+        return iterator->running == 0;
+    bool may_pull = iterator->is_activated || iterator->is_pulling || crewi_iterator_has_room(iterator);
+    return iterator->running == 1 && !may_pull;
+}
+
 static bool iterator_requires(crewi_task *task, const crewi_frame *frame)
 {
     crew_iterator *iterator = crewi_iterator_of(task);
     if (frame->task != task || (frame->kind != CREWI_FRAME_JOB && frame->kind != CREWI_FRAME_PULL))
         return false;
     crewi_lock_acquire(&iterator->lock);
-    bool is_pull = frame->kind == CREWI_FRAME_PULL;
-    bool requires;
-    if (iterator->is_destroyed)
-        requires = !is_pull;
-    else if (iterator->is_ordered)
-        requires = is_pull ? !iterator->first : iterator->first && iterator->first->index == frame->index;
-    else /* nothing but this frame can bring the next item */
-        requires = !iterator->first && !iterator->chunks && !iterator->is_activated &&
-                   iterator->running + iterator->is_pulling == 1;
+    bool requires = iterator_requires_locked(iterator, frame);
     crewi_lock_release(&iterator->lock);
     return requires;
 }
 
-static bool iterator_has_unstarted(crewi_task *task)
+static size_t iterator_running(const crew_iterator *iterator)
+{
+    if (iterator->is_ordered && !iterator->is_destroyed) { /* only the head counts */
+        const crewi_item *head = iterator->first;
+        return head ? !head->is_done && !chunk_is_unstarted(head->chunk) : iterator->is_pulling;
+    }
+    size_t running = iterator->running + (iterator->is_pulling && !iterator->first);
+    for (const crewi_chunk *chunk = iterator->chunks; chunk; chunk = chunk->next)
+        running += !chunk_is_unstarted(chunk); /* claimed, and about to be counted */
+    return running;
+}
+
+static struct crewi_view iterator_look(crewi_task *task)
 {
     crew_iterator *iterator = crewi_iterator_of(task);
     crewi_lock_acquire(&iterator->lock);
     bool can_pull = iterator_is_empty(iterator) && !iterator->is_pulling && iterator->ended == CREW_OK;
-    bool has_unstarted = can_pull || iterator_chunk_needed(iterator, true) || (!iterator->first && iterator->is_activated);
+    struct crewi_view view = {
+        .is_ready = iterator_is_ready_locked(iterator),
+        .has_unstarted = can_pull || iterator_chunk_needed(iterator, true) || (!iterator->first && iterator->is_activated),
+        .running = iterator_running(iterator),
+    };
     crewi_lock_release(&iterator->lock);
-    return has_unstarted;
-}
-
-static size_t iterator_running(crewi_task *task)
-{
-    crew_iterator *iterator = crewi_iterator_of(task);
-    crewi_lock_acquire(&iterator->lock);
-    size_t running = iterator->running + (iterator->is_pulling && !iterator->first);
-    if (iterator->is_ordered && !iterator->is_destroyed) /* only the head counts */
-        running = iterator->first ? !iterator->first->is_done && !chunk_is_unstarted(iterator->first->chunk) : iterator->is_pulling;
-    crewi_lock_release(&iterator->lock);
-    return running;
+    return view;
 }
 
 static bool iterator_is_dead(const crewi_task *task)
@@ -153,8 +175,7 @@ const struct crewi_task_kind crewi_kind_iterator = {
     .is_ready = iterator_is_ready,
     .help = iterator_help,
     .requires = iterator_requires,
-    .has_unstarted = iterator_has_unstarted,
-    .running = iterator_running,
+    .look = iterator_look,
 };
 
 /* ---- next ---- */
@@ -173,6 +194,8 @@ static crewi_item *iterator_take(crew_iterator *iterator, crew_status *ret_statu
         *ret_status = iterator->ended != CREW_OK ? iterator->ended : CREW_NO_MEMORY;
     }
     crewi_lock_release(&iterator->lock);
+    if (item)
+        crewi_iterator_wake(iterator); /* other consumers wait for another item now, which may depend on others */
     return item;
 }
 

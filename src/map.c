@@ -80,17 +80,22 @@ static void map_finish(struct map *map, size_t count)
         crewi_result_store(&map->result, map_outcome(map));
 }
 
-/* Takes all items that nobody has claimed. */
-static size_t map_take_rest(struct map *map)
+/* Items that were claimed and will not run. `lost`: because of a cancel or the pool's end. */
+static void map_skip(struct map *map, size_t count, bool lost)
 {
-    size_t claimed = crewi_atomic_size_exchange(&map->cursor, map->n);
-    return map->n - claimed;
+    if (lost)
+        (void)crewi_atomic_size_fetch_add(&map->skipped, count);
+    map_finish(map, count);
 }
 
-static void map_skip(struct map *map, size_t count)
+/* Takes all items that nobody has claimed. Returns how many. The map counts as active meanwhile, or nothing would seem to be going on. */
+static size_t map_skip_rest(struct map *map, bool lost)
 {
-    (void)crewi_atomic_size_fetch_add(&map->skipped, count);
-    map_finish(map, count);
+    (void)crewi_atomic_u32_fetch_add(&map->active, 1);
+    size_t left = map->n - crewi_atomic_size_exchange(&map->cursor, map->n);
+    map_skip(map, left, lost);
+    (void)crewi_atomic_u32_fetch_sub(&map->active, 1);
+    return left;
 }
 
 static void map_fail(struct map *map, crew_status status, int code, const crewi_frame *frame)
@@ -108,7 +113,7 @@ static void map_fail(struct map *map, crew_status status, int code, const crewi_
     if (!map->stops_on_error)
         return;
     crewi_atomic_u32_store(&map->is_stopping, 1);
-    map_finish(map, map_take_rest(map));
+    (void)map_skip_rest(map, false);
 }
 
 /* ---- running ---- */
@@ -208,7 +213,7 @@ static void map_end_rest(struct map *map)
 {
     (void)crewi_atomic_u32_fetch_or(&map->result.task.state, CREWI_ENDED_BY_POOL);
     crewi_task_leave_place(&map->result.task);
-    map_skip(map, map_take_rest(map));
+    (void)map_skip_rest(map, true);
 }
 
 /* Runs ranges until none is left, or `rounds` of them. The caller holds a reference. */
@@ -280,7 +285,7 @@ static void map_rest_end(crewi_task *task, crew_status status)
     (void)status;
     struct map_rest *rest = CREWI_CONTAINER_OF(task, struct map_rest, task);
     (void)crewi_atomic_u32_fetch_or(&rest->map->result.task.state, CREWI_ENDED_BY_POOL);
-    map_skip(rest->map, rest->end - rest->first);
+    map_skip(rest->map, rest->end - rest->first, true);
     (void)crewi_atomic_u32_fetch_sub(&rest->map->active, 1);
 }
 
@@ -360,14 +365,17 @@ static bool map_requires(crewi_task *task, const crewi_frame *frame)
     return frame->kind == CREWI_FRAME_JOB && frame->task == task;
 }
 
-static bool map_has_unstarted(crewi_task *task)
+/* Read in the reverse of the order in which items move on: what is claimed was counted as active before, and what is active no
+ * more was finished before. */
+static struct crewi_view map_look(crewi_task *task)
 {
-    return map_is_waiting_for_callback(task) || !map_is_exhausted(map_of(task));
-}
-
-static size_t map_running(crewi_task *task)
-{
-    return crewi_atomic_u32_load(&map_of(task)->active);
+    struct map *map = map_of(task);
+    struct crewi_view view;
+    view.has_unstarted = !map_is_exhausted(map);
+    view.running = crewi_atomic_u32_load(&map->active);
+    view.is_ready = map_is_ready(task);
+    view.has_unstarted |= map_is_waiting_for_callback(task);
+    return view;
 }
 
 const struct crewi_task_kind crewi_kind_map = {
@@ -379,8 +387,7 @@ const struct crewi_task_kind crewi_kind_map = {
     .is_ready = map_is_ready,
     .help = map_help,
     .requires = map_requires,
-    .has_unstarted = map_has_unstarted,
-    .running = map_running,
+    .look = map_look,
 };
 
 /* ---- starting and cancelling ---- */
@@ -396,12 +403,12 @@ bool crewi_map_withdraw(crew_result *result)
     crewi_task *task = &result->task;
     struct map *map = map_of(task);
     crew_pool *pool = crewi_task_pool(task);
-    size_t left = map_take_rest(map);
+    size_t nothing = 0;
     crewi_task_leave_place(task);
     pool->backend->retract(pool);
-    if (left < map->n) {
+    if (!crewi_atomic_size_cas(&map->cursor, &nothing, map->n)) {
         (void)crewi_atomic_u32_fetch_or(&task->state, CREWI_CANCELLED | CREWI_STOP);
-        map_skip(map, left);
+        (void)map_skip_rest(map, true);
         return false;
     }
     crewi_task_unref(task); /* the end's */
@@ -413,12 +420,12 @@ crew_status crewi_map_cancel(crew_result *result)
 {
     struct map *map = map_of(&result->task);
     (void)crewi_atomic_u32_fetch_or(&result->task.state, CREWI_CANCELLED | CREWI_STOP);
-    size_t left = map_take_rest(map);
-    bool nothing_started = left == map->n;
+    crew_pool *pool = crewi_task_pool(&result->task);
     crewi_task_leave_place(&result->task);
+    size_t left = map_skip_rest(map, true);
+    bool nothing_started = left == map->n;
     if (left > 0)
-        crewi_task_pool(&result->task)->backend->retract(crewi_task_pool(&result->task));
-    map_skip(map, left);
+        pool->backend->retract(pool);
     uint32_t state = crewi_atomic_u32_load(&result->task.state);
     if (nothing_started)
         return CREW_OK;

@@ -34,7 +34,7 @@ static void help_body(crewi_task *target, crewi_frame *frame)
 static bool help_from_outside(crewi_task *target)
 {
     crew_pool *pool = crewi_task_pool(target);
-    if (!pool->helping || target->kind->is_ready(target) || !target->kind->has_unstarted(target) ||
+    if (!pool->helping || target->kind->is_ready(target) || !target->kind->look(target).has_unstarted ||
         !pool->backend->enter(pool)) {
         crewi_cells_leave_pool(pool->cells);
         return false;
@@ -76,23 +76,29 @@ static bool wait_help_along(crewi_task *target)
 
 /* ---- sleeping ---- */
 
-/* Sleeps until the target's word changes. True: it did, or may have. */
-static bool wait_sleep(crewi_task *target, int64_t deadline_ns)
+/* Whoever changes anything about the target from here on clears WAITERS, and so changes the word. */
+static uint32_t wait_prepare(crewi_task *target)
 {
-    uint32_t state = crewi_atomic_u32_fetch_or(&target->state, CREWI_WAITERS) | CREWI_WAITERS;
+    return crewi_atomic_u32_fetch_or(&target->state, CREWI_WAITERS) | CREWI_WAITERS;
+}
+
+/* Sleeps until the word is not `expected` any more. True: it is not, or may not be. */
+static bool wait_sleep(crewi_task *target, uint32_t expected, int64_t deadline_ns)
+{
     if (target->kind->is_ready(target))
         return true;
-    return crewi_futex_wait(&target->state, state, deadline_ns);
+    return crewi_futex_wait(&target->state, expected, deadline_ns);
 }
 
 /* Sleeps for ever as a waiter that the graph knows. */
 static crew_status wait_in_graph(crewi_task *target, unsigned flags)
 {
     crewi_waiter waiter = {.target = target, .top = crewi_frame_top(), .must = (flags & CREWI_WAIT_MUST) != 0};
+    uint32_t expected = wait_prepare(target); /* before the graph is searched: a change during that is not slept through */
     crew_status status = crewi_graph_enter(&waiter);
     if (status != CREW_OK)
         return status;
-    (void)wait_sleep(target, CREWI_NEVER);
+    (void)wait_sleep(target, expected, CREWI_NEVER);
     status = crewi_graph_verdict(&waiter);
     crewi_graph_leave(&waiter);
     return status;
@@ -105,7 +111,7 @@ static crew_status wait_parked(crewi_task *target, int64_t deadline_ns, unsigned
     crewi_frames_suspend();
     if (deadline_ns == CREWI_NEVER)
         status = wait_in_graph(target, flags);
-    else if (!wait_sleep(target, deadline_ns))
+    else if (!wait_sleep(target, wait_prepare(target), deadline_ns))
         status = CREW_TIMEOUT;
     crewi_frames_resume();
     return status;
@@ -113,7 +119,7 @@ static crew_status wait_parked(crewi_task *target, int64_t deadline_ns, unsigned
 
 static crew_status wait_outside(crewi_task *target, int64_t deadline_ns)
 {
-    return wait_sleep(target, deadline_ns) ? CREW_OK : CREW_TIMEOUT;
+    return wait_sleep(target, wait_prepare(target), deadline_ns) ? CREW_OK : CREW_TIMEOUT;
 }
 
 static bool wait_is_over(int64_t deadline_ns)
