@@ -160,7 +160,11 @@ static bool apply_requires(crewi_task *task, const crewi_frame *frame)
 static struct crewi_view apply_look(crewi_task *task)
 {
     uint32_t state = crewi_atomic_u32_load(&task->state), phase = crewi_phase(state);
-    return (struct crewi_view){crewi_is_ready(state), phase == CREWI_PENDING || phase == CREWI_STORED, phase == CREWI_RUNNING};
+    return (struct crewi_view){
+        .is_ready = crewi_is_ready(state),
+        .has_unstarted = phase == CREWI_PENDING || phase == CREWI_STORED,
+        .running = phase == CREWI_RUNNING,
+    };
 }
 
 const struct crewi_task_kind crewi_kind_apply = {

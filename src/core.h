@@ -51,6 +51,7 @@ enum {
 /* How a target of waits stands. Not ready and nothing of the rest: it cannot be. */
 struct crewi_view {
     bool is_ready;
+    bool any_will_do;   /* one of the running parts is enough to make it ready; else all are needed */
     bool has_unstarted; /* parts that have not started, so that it needs a thread */
     size_t running;     /* parts that run, suspended ones included */
 };
@@ -73,7 +74,7 @@ struct crewi_task_kind {
     /* Runs something that the target's readiness needs; false: there is nothing. `any`: also what may bring it nearer, though
      * something else could as well. */
     bool (*help)(crewi_task *task, bool any);
-    /* Whether the target cannot be ready before what runs in `frame` is through. */
+    /* Whether what runs in `frame` is one of the running parts. */
     bool (*requires)(crewi_task *task, const crewi_frame *frame);
     /* How it stands, at one instant. */
     struct crewi_view (*look)(crewi_task *task);

@@ -1,23 +1,21 @@
 /* SPDX-License-Identifier: MIT */
-/* The wait graph: a list of parked waiters, searched when another one wants to park.
+/* The wait graph: a list of parked waiters, judged when another one wants to park.
  *
  * Waits with a finite deadline are not in it (they end by themselves), nor are threads outside of any job (nothing waits for
  * them). It spans all pools, so it is the one piece of process-wide state; its lock is taken only when a job is about to
- * sleep anyway. A wait is
- *     LIVE     something can still happen that brings it nearer its end;
- *     a CYCLE  what it waits for is, through others, waiting for it;
- *     STUCK    what it waits for needs a thread, and all threads that there can be are parked in the same way.
- * Every parked waiter was live when it parked, and can only be deprived by a later one; that one is refused. */
+ * sleep anyway.
+ *
+ * A waiter is *live* if something can still happen that brings its wait to an end: its target is ready, or what the target
+ * requires is running on threads that are not parked, or is carried by waiters that are live themselves, or has not started and
+ * a thread can be had for it. That is the least fixed point of a few rules, found by applying them until nothing changes. Every
+ * parked waiter was live when it parked, and stays so as long as those that park later are: so only the newcomer is ever refused. */
 #include "graph.h"
 
 #include "backend.h"
 
-enum outlook { LIVE, CYCLE, STUCK };
-
 static struct {
     crewi_lock lock;
     crewi_waiter *waiters;
-    unsigned search; /* the number of the last search */
 } graph;
 
 void crewi_graph_reset(void)
@@ -42,84 +40,130 @@ static bool waiter_blocks_worker_of(const crewi_waiter *waiter, const crew_pool 
     return frame != NULL;
 }
 
-static enum outlook graph_look(crewi_task *target, const crewi_waiter *me, crewi_waiter *via, crewi_waiter **ret_culprit);
+/* ---- the rules ---- */
 
-/* The pool has threads that are not parked for ever; or one that is will go on, and then find the work. */
-static enum outlook graph_look_for_thread(crew_pool *pool, const crewi_waiter *me)
+/* The pool has a thread that is not parked for ever, or one that is will go on. */
+static bool pool_has_thread(crew_pool *pool)
 {
-    crewi_waiter *ignored = NULL;
     struct crewi_backend_info info;
     pool->backend->query(pool, &info);
     unsigned blocked = 0;
-    for (crewi_waiter *waiter = graph.waiters; waiter; waiter = waiter->next)
-        blocked += waiter_blocks_worker_of(waiter, pool);
-    if (blocked < info.capacity)
-        return LIVE;
     for (crewi_waiter *waiter = graph.waiters; waiter; waiter = waiter->next) {
-        if (waiter == me || waiter->mark == graph.search || !waiter_blocks_worker_of(waiter, pool))
-            continue;
-        waiter->mark = graph.search;
-        if (graph_look(waiter->target, me, waiter, &ignored) == LIVE)
-            return LIVE;
+        bool blocks = waiter_blocks_worker_of(waiter, pool);
+        if (blocks && waiter->is_live)
+            return true;
+        blocked += blocks;
     }
-    return STUCK;
+    return blocked < info.capacity;
 }
 
-/* The unstarted part of a target needs a thread of its pool, which is alive as long as it has such parts. */
-static enum outlook graph_look_unstarted(crewi_task *target, const crewi_waiter *me)
+/* A target with parts that have not started keeps its pool; if it has got ready meanwhile, the pool may be gone. */
+static bool target_has_thread(crewi_task *target)
 {
     crewi_cells *cells = crewi_cells_of(target->shard);
     if (!crewi_cells_enter_pool(cells))
-        return LIVE;
-    enum outlook outlook = graph_look_for_thread(crewi_task_pool(target), me);
+        return true;
+    bool has_thread = pool_has_thread(crewi_task_pool(target));
     crewi_cells_leave_pool(cells);
-    return outlook;
+    return has_thread;
 }
 
-/* Who could be refused instead of me. A cycle has such a one: the waits that cannot be refused lead to one's own items. */
-static void note_culprit(crewi_waiter **ret_culprit, crewi_waiter *waiter)
-{
-    if (!*ret_culprit && waiter && !waiter->must)
-        *ret_culprit = waiter;
-}
+/* How the parked ones among those that the target requires stand. */
+struct carriers {
+    size_t frames, live, dead;
+};
 
-/* `via`: the waiter for this target; NULL: me. */
-static enum outlook graph_look(crewi_task *target, const crewi_waiter *me, crewi_waiter *via, crewi_waiter **ret_culprit)
+static struct carriers target_carriers(crewi_task *target)
 {
-    uint32_t before = crewi_atomic_u32_load(&target->state);
-    if (target->kind->is_ready(target))
-        return LIVE;
-    if (frames_required(target, me->top) > 0) {
-        note_culprit(ret_culprit, via);
-        return CYCLE;
-    }
-    size_t parked = 0;
-    bool is_live = false;
+    struct carriers carriers = {0, 0, 0};
     for (crewi_waiter *waiter = graph.waiters; waiter; waiter = waiter->next) {
-        size_t frames = waiter == me ? 0 : frames_required(target, waiter->top);
-        if (frames == 0)
-            continue;
-        parked += frames;
-        if (waiter->mark == graph.search)
-            continue;
-        waiter->mark = graph.search;
-        enum outlook outlook = graph_look(waiter->target, me, waiter, ret_culprit);
-        if (outlook == CYCLE) {
-            note_culprit(ret_culprit, waiter);
-            return CYCLE;
-        }
-        is_live |= outlook == LIVE;
+        size_t frames = frames_required(target, waiter->top);
+        carriers.frames += frames;
+        carriers.live += waiter->is_live ? frames : 0;
+        carriers.dead += waiter->is_live ? 0 : frames;
     }
-    struct crewi_view view = target->kind->look(target);
-    if (is_live || view.is_ready || view.running > parked || crewi_atomic_u32_load(&target->state) != before)
-        return LIVE; /* or it has moved on while we looked: whoever waits for it is awake, and looks again */
-    if (parked > 0 || !view.has_unstarted)
-        return STUCK;
-    if (!via)
-        return graph_look_unstarted(target, me);
-    crewi_task_poke(target); /* came up after that one parked: let it look again whether it can help */
-    return LIVE;
+    return carriers;
 }
+
+/* Whether a thread will be there for what has not started. One that parked earlier is woken instead, to see whether it can
+ * help: the work must have come up since. */
+static bool unstarted_is_live(const crewi_waiter *waiter, bool is_me, bool threads_are_endless)
+{
+    if (is_me)
+        return threads_are_endless || target_has_thread(waiter->target);
+    crewi_task_poke(waiter->target);
+    return true;
+}
+
+static bool waiter_is_live(const crewi_waiter *waiter, bool is_me, bool threads_are_endless)
+{
+    crewi_task *target = waiter->target;
+    uint32_t before = crewi_atomic_u32_load(&target->state);
+    struct carriers carriers = target_carriers(target);
+    struct crewi_view view = target->kind->look(target);
+    if (view.is_ready || crewi_atomic_u32_load(&target->state) != before)
+        return true; /* or it has moved on while we looked: then its waiter is awake, and looks again */
+    bool has_free = view.running > carriers.frames;
+    if (view.any_will_do && (has_free || carriers.live > 0))
+        return true;
+    if (!view.any_will_do && carriers.dead > 0)
+        return false;
+    if (!view.any_will_do && view.running > 0)
+        return true;
+    return view.has_unstarted && unstarted_is_live(waiter, is_me, threads_are_endless);
+}
+
+/* The least fixed point, as far as `me` is concerned. */
+static bool graph_judges_live(crewi_waiter *me, bool threads_are_endless)
+{
+    for (crewi_waiter *waiter = graph.waiters; waiter; waiter = waiter->next)
+        waiter->is_live = false;
+    for (bool changes = true; changes && !me->is_live;) {
+        changes = false;
+        for (crewi_waiter *waiter = graph.waiters; waiter && !me->is_live; waiter = waiter->next) {
+            if (waiter->is_live || !waiter_is_live(waiter, waiter == me, threads_are_endless))
+                continue;
+            waiter->is_live = changes = true;
+        }
+    }
+    return me->is_live;
+}
+
+/* ---- a wait that cannot be refused closes a cycle: another one of the cycle is, instead ---- */
+
+static bool waits_for(const crewi_waiter *waiter, const crewi_waiter *carrier)
+{
+    return frames_required(waiter->target, carrier->top) > 0;
+}
+
+/* Marks all that `me` waits for, through others, and that is dead with it. */
+static void graph_mark_ahead(crewi_waiter *me)
+{
+    for (crewi_waiter *waiter = graph.waiters; waiter; waiter = waiter->next)
+        waiter->is_ahead = waiter == me;
+    for (bool changes = true; changes;) {
+        changes = false;
+        for (crewi_waiter *from = graph.waiters; from; from = from->next)
+            for (crewi_waiter *to = graph.waiters; from->is_ahead && to; to = to->next)
+                if (!to->is_ahead && !to->is_live && waits_for(from, to))
+                    to->is_ahead = changes = true;
+    }
+}
+
+static void graph_refuse_another(crewi_waiter *me)
+{
+    crewi_waiter *culprit = NULL;
+    graph_mark_ahead(me);
+    for (crewi_waiter *waiter = graph.waiters; waiter; waiter = waiter->next)
+        if (waiter->is_ahead && !waiter->must && waiter->verdict == CREW_OK && (!culprit || waits_for(waiter, me)))
+            culprit = waiter;
+    if (!culprit)
+        return;
+    culprit->verdict = CREW_DEADLOCK;
+    crewi_task_poke(culprit->target);
+}
+
+/* ---- entering and leaving ---- */
 
 static void graph_unlink(const crewi_waiter *waiter)
 {
@@ -129,26 +173,22 @@ static void graph_unlink(const crewi_waiter *waiter)
     *at = waiter->next;
 }
 
+/* Newest first: most waiters are live for a reason of their own, which ends the search at once. */
 crew_status crewi_graph_enter(crewi_waiter *waiter)
 {
     crew_status status = CREW_OK;
-    crewi_waiter *culprit = NULL;
     crewi_lock_acquire(&graph.lock);
-    graph.search++;
-    waiter->mark = graph.search;
     waiter->verdict = CREW_OK;
     waiter->next = graph.waiters;
     graph.waiters = waiter;
-    enum outlook outlook = graph_look(waiter->target, waiter, NULL, &culprit);
-    if (outlook == CYCLE && waiter->must && culprit) {
-        culprit->verdict = CREW_DEADLOCK;
-        crewi_task_poke(culprit->target);
-    } else if (outlook != LIVE && !waiter->must) {
-        status = outlook == CYCLE ? CREW_DEADLOCK : CREW_TOO_DEEP;
+    if (!graph_judges_live(waiter, false))
+        status = graph_judges_live(waiter, true) ? CREW_TOO_DEEP : CREW_DEADLOCK;
+    if (status == CREW_DEADLOCK && waiter->must)
+        graph_refuse_another(waiter);
+    if (status != CREW_OK && !waiter->must)
         graph_unlink(waiter);
-    }
     crewi_lock_release(&graph.lock);
-    return status;
+    return waiter->must ? CREW_OK : status;
 }
 
 void crewi_graph_leave(crewi_waiter *waiter)
@@ -165,6 +205,8 @@ crew_status crewi_graph_verdict(const crewi_waiter *waiter)
     crewi_lock_release(&graph.lock);
     return verdict;
 }
+
+/* ---- questions of others ---- */
 
 crewi_task *crewi_graph_follow(crewi_task *target)
 {

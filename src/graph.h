@@ -13,7 +13,7 @@ typedef struct crewi_waiter {
     crewi_frame *top;    /* the waiter's innermost frame */
     bool must;           /* cannot be refused */
     crew_status verdict; /* set when another waiter that cannot be refused closed a cycle: give up, and say this */
-    unsigned mark;       /* visited by the search of this number */
+    bool is_live, is_ahead; /* what the last search found */
 } crewi_waiter;
 
 /* Enters the waiter, or refuses: CREW_OK · CREW_DEADLOCK · CREW_TOO_DEEP. */

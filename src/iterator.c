@@ -113,14 +113,9 @@ static bool iterator_requires_locked(const crew_iterator *iterator, const crewi_
     bool is_pull = frame->kind == CREWI_FRAME_PULL;
     if (iterator->is_destroyed)
         return !is_pull;
-    if (iterator->is_ordered)
-        return is_pull ? !iterator->first : iterator->first && iterator->first->index == frame->index;
-    if (iterator->first || iterator->chunks) /* any item will do: is there none but this frame's? */
-        return false;
     if (is_pull)
-        return iterator->running == 0;
-    bool may_pull = iterator->is_activated || iterator->is_pulling || crewi_iterator_has_room(iterator);
-    return iterator->running == 1 && !may_pull;
+        return !iterator->first;
+    return !iterator->is_ordered || (iterator->first && iterator->first->index == frame->index);
 }
 
 static bool iterator_requires(crewi_task *task, const crewi_frame *frame)
@@ -141,6 +136,8 @@ static size_t iterator_running(const crew_iterator *iterator)
         return head ? !head->is_done && !chunk_is_unstarted(head->chunk) : iterator->is_pulling;
     }
     size_t running = iterator->running + (iterator->is_pulling && !iterator->first);
+    bool is_about_to_pull = crewi_iterator_has_room(iterator) && !iterator->is_pulling && !iterator->is_activated;
+    running += is_about_to_pull && !iterator->is_starved;
     for (const crewi_chunk *chunk = iterator->chunks; chunk; chunk = chunk->next)
         running += !chunk_is_unstarted(chunk); /* claimed, and about to be counted */
     return running;
@@ -153,6 +150,7 @@ static struct crewi_view iterator_look(crewi_task *task)
     bool can_pull = iterator_is_empty(iterator) && !iterator->is_pulling && iterator->ended == CREW_OK;
     struct crewi_view view = {
         .is_ready = iterator_is_ready_locked(iterator),
+        .any_will_do = !iterator->is_ordered && !iterator->is_destroyed,
         .has_unstarted = can_pull || iterator_chunk_needed(iterator, true) || (!iterator->first && iterator->is_activated),
         .running = iterator_running(iterator),
     };

@@ -370,7 +370,7 @@ static bool map_requires(crewi_task *task, const crewi_frame *frame)
 static struct crewi_view map_look(crewi_task *task)
 {
     struct map *map = map_of(task);
-    struct crewi_view view;
+    struct crewi_view view = {.any_will_do = false};
     view.has_unstarted = !map_is_exhausted(map);
     view.running = crewi_atomic_u32_load(&map->active);
     view.is_ready = map_is_ready(task);

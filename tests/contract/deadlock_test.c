@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Promise 3, the waits that can never end: CREW_DEADLOCK for every cycle, CREW_TOO_DEEP where no stack is left. */
+/* Promise 3, the waits that can never end: CREW_DEADLOCK for every kind of cycle. */
 #include "ledger.h"
 
 /* ---- cycles of jobs ---- */
@@ -169,6 +169,134 @@ CONTRACT(an_item_that_waits_for_the_job_whose_map_it_is_of_is_told_of_the_deadlo
     CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
 }
 
+/* ---- several cycles at once: who cannot be refused must not be left behind by the last of them ---- */
+
+/* Job 0 waits for job 1, and that for items, each of which waits for one of the two. */
+struct crowd {
+    crew_result *jobs[2];
+    const crew_job *inner;
+    struct gate *started, *never;
+    unsigned count;
+    counter deadlocks;
+};
+
+/* Waits for one of the jobs, once all items have started. The pauses here and below let the others be parked before the
+ * job that they wait for is; too short, they can only make the case miss a bug. */
+CREW_ACTION(crowd_item, size_t)
+{
+    struct crowd *crowd = context;
+    crew_status status;
+
+    gate_add(crowd->started);
+    gate_wait_for(crowd->started, crowd->count);
+    if (*arg == 0)
+        (void)gate_wait_until(crowd->never, 1, NOT_YET_NS);
+    status = crew_result_wait(crowd->jobs[*arg % 2], CREW_FOREVER);
+    CHECK(status == CREW_OK || status == CREW_DEADLOCK);
+    counter_add(&crowd->deadlocks, status == CREW_DEADLOCK);
+    return 0;
+}
+
+static int crowd_maps_fn(const void *arg, void *result, void *context)
+{
+    const struct crowd *crowd = context;
+
+    (void)arg;
+    (void)result;
+    CHECK_STATUS(
+        crew_map(crew_current_pool(), &crowd_item, NULL, crowd->count, NULL, CREW_CALL(.context = context, .chunk = 1)),
+        CREW_OK);
+    return 0;
+}
+
+/* Lets go of the stream while all its items run: that has to wait for them. */
+static int crowd_destroys_fn(const void *arg, void *result, void *context)
+{
+    const struct crowd *crowd = context;
+    const size_t numbers[3] = {1, 2, 3};
+    crew_iterator *stream;
+
+    (void)arg;
+    (void)result;
+    CHECK_STATUS(crew_imap(crew_current_pool(), &crowd_item, &(crew_source){.items = numbers, .count = crowd->count},
+                           &stream, CREW_CALL(.context = context)),
+                 CREW_OK);
+    gate_wait_for(crowd->started, crowd->count);
+    (void)gate_wait_until(crowd->never, 1, NOT_YET_NS);
+    crew_iterator_destroy(stream);
+    return 0;
+}
+
+/* Waits for whichever item comes first, and none can. */
+static int crowd_takes_fn(const void *arg, void *result, void *context)
+{
+    struct crowd *crowd = context;
+    const size_t numbers[3] = {1, 2, 3};
+    crew_iterator *stream;
+    crew_status status;
+
+    (void)arg;
+    (void)result;
+    CHECK_STATUS(crew_imap_unordered(crew_current_pool(), &crowd_item,
+                                     &(crew_source){.items = numbers, .count = crowd->count}, &stream,
+                                     CREW_CALL(.context = context)),
+                 CREW_OK);
+    gate_wait_for(crowd->started, crowd->count);
+    (void)gate_wait_until(crowd->never, 1, NOT_YET_NS);
+    status = crew_iterator_next(stream, NULL, NULL, CREW_FOREVER, NULL);
+    CHECK(status == CREW_OK || status == CREW_DEADLOCK);
+    counter_add(&crowd->deadlocks, status == CREW_DEADLOCK);
+    crew_iterator_destroy(stream);
+    return 0;
+}
+
+static int crowd_outer_fn(const void *arg, void *result, void *context)
+{
+    struct crowd *crowd = context;
+
+    (void)arg;
+    (void)result;
+    CHECK_STATUS(
+        crew_apply_async(crew_current_pool(), crowd->inner, NULL, &crowd->jobs[1], CREW_CALL(.context = crowd)),
+        CREW_OK);
+    CHECK_STATUS(crew_result_wait(crowd->jobs[1], CREW_FOREVER), CREW_OK);
+    return 0;
+}
+
+/* Three items on three threads; all that they wait for ends, whoever is told. */
+static void check_crowd(crew_fn *body)
+{
+    static const crew_job outer = {crowd_outer_fn, 0, 0, "crowd_outer", NULL, NULL};
+    const crew_job inner = {body, 0, 0, "crowd_inner", NULL, NULL};
+    crew_pool *pool = contract_pool(CREW_OPTIONS(.workers = config->workers + 3));
+    struct crowd crowd = {.inner = &inner, .count = 3, .started = gate_new(), .never = gate_new()};
+
+    CHECK_STATUS(crew_apply_async(pool, &outer, NULL, &crowd.jobs[0], CREW_CALL(.context = &crowd)), CREW_OK);
+    CHECK_STATUS(crew_result_wait(crowd.jobs[0], far_away()), CREW_OK);
+    CHECK_STATUS(crew_pool_wait(pool, CREW_FOREVER), CREW_OK);
+    CHECK(counter_get(&crowd.deadlocks) >= 1);
+    crew_result_destroy(crowd.jobs[0]);
+    crew_result_destroy(crowd.jobs[1]);
+    CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
+    gate_free(crowd.started);
+    gate_free(crowd.never);
+}
+
+CONTRACT_THREADS(items_that_all_wait_for_the_job_that_maps_them_are_all_told_of_the_deadlock)
+{
+    check_crowd(crowd_maps_fn);
+}
+
+CONTRACT_THREADS(items_that_all_wait_for_the_job_that_destroys_their_stream_are_all_told_of_the_deadlock)
+{
+    check_crowd(crowd_destroys_fn);
+}
+
+CONTRACT_THREADS(a_job_that_waits_for_any_of_the_items_that_wait_for_it_always_ends)
+{
+    check_crowd(crowd_takes_fn);
+}
+
 /* ---- cycles through callbacks ---- */
 
 struct late {
@@ -304,108 +432,4 @@ CONTRACT_THREADS(an_item_that_asks_its_stream_for_itself_is_told_of_the_deadlock
     crew_iterator_destroy(loop.stream);
     CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
     gate_free(loop.published);
-}
-
-/* ---- no stack is left ---- */
-
-enum { SMALL_STACK = 512 * 1024 };
-
-struct dive {
-    counter runs;
-    bool by_map;
-};
-
-static crew_fn dive_fn;
-static const crew_job dive_job = {dive_fn, sizeof(size_t), sizeof(size_t), "dive", NULL, NULL};
-
-/* Recurses until it is refused; the value is the greatest depth. */
-static int dive_fn(const void *arg, void *result, void *context)
-{
-    struct dive *dive = context;
-    size_t depth = *(const size_t *)arg, deeper = depth + 1, deepest = 0;
-    crew_error error = {0};
-    crew_call *call = CREW_CALL(.context = dive, .error = &error);
-    crew_status status;
-
-    counter_add(&dive->runs, 1);
-    status = dive->by_map ? crew_map(crew_current_pool(), &dive_job, &deeper, 1, &deepest, call)
-                          : crew_apply(crew_current_pool(), &dive_job, &deeper, &deepest, call);
-    if (status != CREW_OK) {
-        CHECK_STATUS(status, CREW_TOO_DEEP);
-        CHECK_STATUS(error.status, CREW_TOO_DEEP);
-        CHECK(error.message[0] != '\0');
-        deepest = depth;
-    }
-    *(size_t *)result = deepest;
-    return 0;
-}
-
-/* How deep a recursion gets before it is refused; every level ran once, and nothing of the refused one. */
-static size_t depth_reached(bool by_map, unsigned workers, unsigned spares_max)
-{
-    crew_pool *pool =
-        contract_pool(CREW_OPTIONS(.workers = workers, .spares_max = spares_max, .stack_size = SMALL_STACK));
-    struct dive dive = {.by_map = by_map};
-    size_t deepest = 0;
-    crew_result *result;
-
-    CHECK_STATUS(crew_apply_async(pool, &dive_job, &(size_t){1}, &result, CREW_CALL(.context = &dive)), CREW_OK);
-    CHECK_STATUS(crew_result_get(result, &deepest, far_away()), CREW_OK);
-    crew_result_destroy(result);
-    CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
-    CHECK_EQ(counter_get(&dive.runs), deepest);
-    return deepest;
-}
-
-CONTRACT_THREADS(a_recursion_that_fills_the_stacks_is_refused_before_it_overflows)
-{
-    CHECK(depth_reached(false, 0, CREW_NO_SPARES) > 4);
-}
-
-CONTRACT_THREADS(a_recursion_of_maps_that_fills_the_stacks_is_refused_likewise)
-{
-    CHECK(depth_reached(true, 0, CREW_NO_SPARES) > 4);
-}
-
-CONTRACT_THREADS(a_spare_takes_over_where_a_stack_ends)
-{
-    CHECK(depth_reached(false, 1, 2) > depth_reached(false, 1, CREW_NO_SPARES));
-}
-
-static crew_fn sink_fn;
-static const crew_job sink = {sink_fn, sizeof(int), sizeof(int), "sink", NULL, NULL};
-
-/* The same with apply_async and get: what the refused get was for is still there to be cancelled. */
-static int sink_fn(const void *arg, void *result, void *context)
-{
-    int deeper = *(const int *)arg + 1, deepest = -1;
-    crew_result *below;
-    crew_status status;
-
-    CHECK_STATUS(crew_apply_async(crew_current_pool(), &sink, &deeper, &below, CREW_CALL(.context = context)), CREW_OK);
-    status = crew_result_get(below, &deepest, CREW_FOREVER);
-    if (status != CREW_OK) {
-        CHECK_STATUS(status, CREW_TOO_DEEP);
-        CHECK_EQ(deepest, -1);
-        CHECK_STATUS(crew_result_status(below), CREW_BUSY);
-        CHECK_STATUS(crew_result_cancel(below), CREW_OK);
-        deepest = *(const int *)arg;
-    }
-    crew_result_destroy(below);
-    *(int *)result = deepest;
-    return 0;
-}
-
-CONTRACT_THREADS(a_get_that_is_too_deep_leaves_its_result_alone)
-{
-    crew_pool *pool =
-        contract_pool(CREW_OPTIONS(.workers = 1, .spares_max = CREW_NO_SPARES, .stack_size = SMALL_STACK));
-    crew_result *result;
-    int deepest = 0;
-
-    CHECK_STATUS(crew_apply_async(pool, &sink, &(int){1}, &result, NULL), CREW_OK);
-    CHECK_STATUS(crew_result_get(result, &deepest, far_away()), CREW_OK);
-    CHECK(deepest > 4);
-    crew_result_destroy(result);
-    CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
 }
