@@ -95,14 +95,20 @@ static bool unstarted_is_live(const crewi_waiter *waiter, bool is_me, bool threa
     return true;
 }
 
+/* Of the state word what only progress changes. */
+static uint32_t target_progress(crewi_task *target)
+{
+    return crewi_atomic_u32_load(&target->state) & (CREWI_PHASE | ~(uint32_t)(CREWI_POKE - 1));
+}
+
 static bool waiter_is_live(const crewi_waiter *waiter, bool is_me, bool threads_are_endless)
 {
     crewi_task *target = waiter->target;
-    uint32_t before = crewi_atomic_u32_load(&target->state);
+    uint32_t before = target_progress(target);
     struct carriers carriers = target_carriers(target);
     struct crewi_view view = target->kind->look(target);
-    if (view.is_ready || crewi_atomic_u32_load(&target->state) != before)
-        return true; /* or it has moved on while we looked: then its waiter is awake, and looks again */
+    if (view.is_ready || target_progress(target) != before)
+        return true; /* or it has moved on while we looked: it was claimed, or its waiters are awake, and look again */
     bool has_free = view.running > carriers.frames;
     if (view.any_will_do && (has_free || carriers.live > 0))
         return true;
