@@ -104,6 +104,8 @@ static uint32_t target_progress(crewi_task *target)
 static bool waiter_is_live(const crewi_waiter *waiter, bool is_me, bool threads_are_endless)
 {
     crewi_task *target = waiter->target;
+    if (waiter->verdict != CREW_OK)
+        return true; /* refused in place of another: about to go on */
     uint32_t before = target_progress(target);
     struct carriers carriers = target_carriers(target);
     struct crewi_view view = target->kind->look(target);
@@ -156,7 +158,7 @@ static void graph_mark_ahead(crewi_waiter *me)
     }
 }
 
-static void graph_refuse_another(crewi_waiter *me)
+static bool graph_refuse_another(crewi_waiter *me)
 {
     crewi_waiter *culprit = NULL;
     graph_mark_ahead(me);
@@ -164,9 +166,10 @@ static void graph_refuse_another(crewi_waiter *me)
         if (waiter->is_ahead && !waiter->must && waiter->verdict == CREW_OK && (!culprit || waits_for(waiter, me)))
             culprit = waiter;
     if (!culprit)
-        return;
+        return false;
     culprit->verdict = CREW_DEADLOCK;
     crewi_task_poke(culprit->target);
+    return true;
 }
 
 /* ---- entering and leaving ---- */
@@ -189,8 +192,8 @@ crew_status crewi_graph_enter(crewi_waiter *waiter)
     graph.waiters = waiter;
     if (!graph_judges_live(waiter, false))
         status = graph_judges_live(waiter, true) ? CREW_TOO_DEEP : CREW_DEADLOCK;
-    if (status == CREW_DEADLOCK && waiter->must)
-        graph_refuse_another(waiter);
+    while (waiter->must && status == CREW_DEADLOCK && graph_refuse_another(waiter)) /* it may close several cycles */
+        status = graph_judges_live(waiter, true) ? CREW_OK : CREW_DEADLOCK;
     if (status != CREW_OK && !waiter->must)
         graph_unlink(waiter);
     crewi_lock_release(&graph.lock);

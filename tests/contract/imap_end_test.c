@@ -421,8 +421,9 @@ CONTRACT(a_source_may_terminate_its_pool)
     while (CREW_IS_OUTCOME(status = crew_iterator_next(stream, &value, NULL, CREW_FOREVER, NULL)))
         CHECK(status == CREW_OK || status == CREW_TERMINATED);
     CHECK_STATUS(status, CREW_CLOSED);
-    CHECK_EQ(source.next, 4);
     crew_iterator_destroy(stream);
+    gate_wait(source.released);
+    CHECK_EQ(source.next, 4);
     CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
     counted_source_free(&source);
 }

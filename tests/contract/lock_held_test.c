@@ -210,6 +210,7 @@ static void besiege(enum need need, unsigned spares_max)
     for (long i = 0; i < contenders; i++)
         CHECK_STATUS(crew_apply_async(pool, &contender, NULL, NULL, CREW_CALL(.context = &contested)), CREW_OK);
     gate_open(contested.surrounded);
+    CHECK_STATUS(crew_pool_wait(pool, CREW_FOREVER), CREW_OK);
     CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
     CHECK_EQ(counter_get(&contested.entered), contenders);
     CHECK_EQ(pthread_mutex_destroy(&contested.lock), 0);

@@ -2,7 +2,7 @@
 /* Promise 3, waits that need more stack than there is: CREW_TOO_DEEP, and no overflow. */
 #include "ledger.h"
 
-enum { SMALL_STACK = 512 * 1024 };
+enum { SMALL_STACK = 1024 * 1024 };
 
 struct dive {
     counter runs;
