@@ -100,16 +100,13 @@ static int source_pull(crew_iterator *iterator, crewi_item *item, crewi_frame *f
 {
     unsigned char nothing[1]; /* for a job without argument */
     void *place = iterator->job->arg_size > 0 ? crewi_item_argument(iterator, item) : nothing;
-    crewi_frames_suspend();
-    crewi_frame_enter(frame, CREWI_FRAME_PULL, crewi_task_pool(&iterator->task), &iterator->task);
-    frame->stop = &iterator->task.state;
     frame->index = item->index;
     frame->part = item;
+    frame->has_message = false;
     int pulled = iterator->source.pull(iterator->source.user, place);
-    crewi_frame_leave(frame);
+    frame->part = NULL;
     if (crewi_task_is_forked(&iterator->task))
         return 0;
-    crewi_frames_resume();
     if (pulled == 0 || pulled == 1)
         return pulled;
     crewi_error_from_frame(ret_error, CREW_FAILED, pulled, frame, iterator->job);
@@ -271,12 +268,32 @@ static bool pull_has_room(crew_iterator *iterator)
     return has_room && crewi_gate_verdict(crewi_task_pool(&iterator->task)) == CREW_OK;
 }
 
-/* The puller's work; ends with pull_end. */
-static void pull_run(crew_iterator *iterator, crewi_frame *frame, size_t chunks_max)
+static void pull_chunks(crew_iterator *iterator, crewi_frame *frame, size_t chunks_max)
 {
     bool goes_on = true;
     for (size_t i = 0; goes_on && i < chunks_max && pull_has_room(iterator); i++)
         goes_on = pull_chunk(iterator, frame);
+}
+
+/* A source may block: the thread that calls it counts as waiting for all that time. */
+static void pull_chunks_suspended(crew_iterator *iterator, crewi_frame *frame, size_t chunks_max)
+{
+    crewi_frames_suspend();
+    crewi_frame_enter(frame, CREWI_FRAME_PULL, crewi_task_pool(&iterator->task), &iterator->task);
+    frame->stop = &iterator->task.state;
+    pull_chunks(iterator, frame, chunks_max);
+    crewi_frame_leave(frame);
+    if (!crewi_task_is_forked(&iterator->task))
+        crewi_frames_resume();
+}
+
+/* The puller's work; ends with pull_end. */
+static void pull_run(crew_iterator *iterator, crewi_frame *frame, size_t chunks_max)
+{
+    if (iterator->source.items)
+        pull_chunks(iterator, frame, chunks_max);
+    else
+        pull_chunks_suspended(iterator, frame, chunks_max);
     if (crewi_task_is_forked(&iterator->task))
         return;
     bool is_starved = iterator->is_starved; /* only the puller writes it */
@@ -366,7 +383,8 @@ void crewi_iterator_lost(crewi_task *task, crewi_frame *frame)
     }
     crew_error error;
     crewi_frames_resume();
-    item_unpull(iterator, frame->part);
+    if (frame->part)
+        item_unpull(iterator, frame->part);
     (void)crewi_refuse(&error, CREW_SOURCE_FAILED, "the source ended its thread");
     source_end(iterator, -1, &error);
     pull_end(iterator);

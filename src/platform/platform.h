@@ -40,6 +40,9 @@ typedef struct crewi_thread {
 bool crewi_thread_start(crewi_thread *ret_thread, void (*run)(void *), void *arg, const char *name, size_t stack_size);
 void crewi_thread_join(crewi_thread thread);
 
+/* Ends this thread, of a fork's child, and nothing else: no handler of exit is run, no buffer flushed. */
+_Noreturn void crewi_thread_vanish(void);
+
 /* Runs `body(arg)`; if that ends its thread (pthread_exit, cancellation), runs `lost(arg)` on the way out.
  * `lost` must not find its state on the stack of `body`: that is gone. */
 void crewi_thread_guard(void (*body)(void *), void (*lost)(void *), void *arg);

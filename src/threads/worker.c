@@ -303,4 +303,6 @@ void crewi_worker_main(void *opaque)
     crewi_frame_enter(&slot->base, CREWI_FRAME_WORKER, slot->pool, NULL);
     slot->base.worker = (int)slot->index;
     crewi_thread_guard(worker_body, worker_lost, slot);
+    if (crewi_pool_is_forked(slot->pool))
+        crewi_thread_vanish(); /* the thread of a job that forked, in the child: the parent's exit handlers are not its own */
 }
