@@ -34,7 +34,8 @@ void *crewi_apply_value(const crew_result *result)
     return result->job->result_size > 0 ? (char *)(uintptr_t)result + result_offset(result->job) : NULL;
 }
 
-static crew_result *record_new(crew_pool *pool, const crew_job *job, const void *arg, const crew_call *call, uint32_t state)
+static crew_result *record_new(crew_pool *pool, const crew_job *job, const void *arg, const crew_call *call,
+                               uint32_t state)
 {
     crewi_shard *shard;
     crew_result *result = crewi_cells_alloc(pool->cells, crewi_thread_hash(), record_size(job), &shard);

@@ -244,7 +244,8 @@ static bool item_run(crew_iterator *iterator, crewi_item *item, crewi_frame *fra
     frame->stop = &iterator->task.state;
     frame->index = item->index;
     frame->part = item;
-    int code = iterator->job->fn(crewi_item_argument(iterator, item), crewi_item_value(iterator, item), iterator->context);
+    int code =
+        iterator->job->fn(crewi_item_argument(iterator, item), crewi_item_value(iterator, item), iterator->context);
     crewi_frame_leave(frame);
     if (crewi_task_is_forked(&iterator->task))
         return false;
@@ -334,4 +335,3 @@ void crewi_chunk_lost(crewi_item *item, crewi_frame *frame)
         chunk_hand_on(chunk, rest);
     chunk_finish(chunk);
 }
-

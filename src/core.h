@@ -144,12 +144,12 @@ struct crewi_frame {
     crewi_frame *outer; /* on this thread */
     crew_pool *pool;
     crewi_task *task;
-    void *part; /* of the task: what its kind's `lost` needs to settle */
+    void *part;             /* of the task: what its kind's `lost` needs to settle */
     crewi_atomic_u32 *stop; /* the word whose STOP bit is meant for this frame */
     enum crewi_frame_kind kind;
     size_t index;
     size_t range_first, range_end; /* a map's frame runs items range_first … range_end - 1, and is at `index` */
-    int worker;       /* slot, or -1 */
+    int worker;                    /* slot, or -1 */
     void *worker_state;
     bool has_permit;  /* this frame is why its thread counts as executing in its pool */
     bool is_on_stack; /* entered and not left */
@@ -210,8 +210,8 @@ struct crew_pool {
     crew_error broken; /* why; written once under break_lock before BROKEN is set */
 
     /* queue_max */
-    crewi_atomic_size queued;      /* jobs and maps not claimed; kept only with a queue_max */
-    crewi_atomic_u32 room;         /* epoch: +1 when `queued` falls with someone waiting, and when the gate shuts */
+    crewi_atomic_size queued; /* jobs and maps not claimed; kept only with a queue_max */
+    crewi_atomic_u32 room;    /* epoch: +1 when `queued` falls with someone waiting, and when the gate shuts */
     crewi_atomic_u32 room_waiters;
 
     /* the callback lane */
@@ -274,7 +274,8 @@ crew_status crewi_options_read(const crew_pool_options *given, crew_pool_options
 crew_status crewi_call_read(const crew_pool *pool, const crew_job *job, const crew_call *given, crew_call *ret_call);
 
 /* error.c */
-void crewi_error_from_frame(crew_error *error, crew_status status, int code, const crewi_frame *frame, const crew_job *job);
+void crewi_error_from_frame(crew_error *error, crew_status status, int code, const crewi_frame *frame,
+                            const crew_job *job);
 void crewi_text_copy(char *destination, size_t size, const char *text);
 /* Fills *error (may be NULL) and returns `status`. */
 crew_status crewi_refuse(crew_error *error, crew_status status, const char *format, ...) CREW_PRINTF(3, 4);
@@ -286,7 +287,7 @@ void crewi_iterators_close(crew_pool *pool, bool cut);
 void crewi_lane_init(crew_pool *pool);
 
 /* wait.c, graph.c */
-void crewi_graph_reset(void); /* in a fork's child */
+void crewi_graph_reset(void);                  /* in a fork's child */
 enum crewi_wait_flags { CREWI_WAIT_MUST = 1 }; /* cannot be refused: arrays are borrowed; the others in a cycle are */
 crew_status crewi_wait(crewi_task *target, int64_t deadline_ns, unsigned flags);
 /* Whether this thread has stack left to run a job on top of what it runs. */

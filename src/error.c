@@ -9,7 +9,8 @@
 const char *crew_status_name(crew_status status)
 {
     switch (status) {
-#define NAME(status) case status: return #status
+#define NAME(status) \
+    case status: return #status
         NAME(CREW_OK);
         NAME(CREW_FAILED);
         NAME(CREW_CANCELLED);
@@ -80,7 +81,8 @@ static const char *error_default_message(crew_status status)
     }
 }
 
-void crewi_error_from_frame(crew_error *error, crew_status status, int code, const crewi_frame *frame, const crew_job *job)
+void crewi_error_from_frame(crew_error *error, crew_status status, int code, const crewi_frame *frame,
+                            const crew_job *job)
 {
     error_blank(error, status);
     error->code = code;
@@ -88,7 +90,8 @@ void crewi_error_from_frame(crew_error *error, crew_status status, int code, con
     error->worker = frame ? frame->worker : -1;
     crewi_text_copy(error->job, sizeof error->job, job ? job->name : NULL);
     bool has_message = frame && frame->has_message && status == CREW_FAILED;
-    crewi_text_copy(error->message, sizeof error->message, has_message ? frame->message : error_default_message(status));
+    crewi_text_copy(error->message, sizeof error->message,
+                    has_message ? frame->message : error_default_message(status));
 }
 
 crew_deadline crew_after_ns(int64_t ns)

@@ -93,7 +93,8 @@ void crewi_frame_lost(crewi_frame *frame)
     if (!frame->is_on_stack)
         return;
     crewi_frame_leave(frame);
-    frame->task->kind->lost(frame->task, frame);
+    if (!crewi_pool_is_forked(frame->pool))
+        frame->task->kind->lost(frame->task, frame);
 }
 
 struct helper {
@@ -106,6 +107,8 @@ static void helper_end(struct helper *helper)
 {
     crew_pool *pool = helper->frame.pool;
     crewi_self_set(helper->frame.outer);
+    if (crewi_pool_is_forked(pool))
+        return;
     if (helper->frame.has_permit)
         pool->backend->leave(pool);
     crewi_cells_leave_pool(pool->cells);

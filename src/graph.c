@@ -28,7 +28,7 @@ static size_t frames_required(crewi_task *target, const crewi_frame *frame)
 {
     size_t count = 0;
     for (; frame; frame = frame->outer)
-        count += target->kind->requires(target, frame);
+    count += target->kind->requires(target, frame);
     return count;
 }
 

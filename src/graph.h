@@ -10,9 +10,9 @@
 typedef struct crewi_waiter {
     struct crewi_waiter *next;
     crewi_task *target;
-    crewi_frame *top;    /* the waiter's innermost frame */
-    bool must;           /* cannot be refused */
-    crew_status verdict; /* set when another waiter that cannot be refused closed a cycle: give up, and say this */
+    crewi_frame *top;       /* the waiter's innermost frame */
+    bool must;              /* cannot be refused */
+    crew_status verdict;    /* set when another waiter that cannot be refused closed a cycle: give up, and say this */
     bool is_live, is_ahead; /* what the last search found */
 } crewi_waiter;
 

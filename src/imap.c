@@ -112,7 +112,8 @@ static int source_pull(crew_iterator *iterator, crewi_item *item, crewi_frame *f
     crewi_error_from_frame(ret_error, CREW_FAILED, pulled, frame, iterator->job);
     ret_error->status = CREW_SOURCE_FAILED;
     if (pulled > 1)
-        crewi_text_copy(ret_error->message, sizeof ret_error->message, "the source returned neither 1, nor 0, nor an error");
+        crewi_text_copy(ret_error->message, sizeof ret_error->message,
+                        "the source returned neither 1, nor 0, nor an error");
     return -1;
 }
 
@@ -126,7 +127,8 @@ static int source_next(crew_iterator *iterator, crewi_item *item, crewi_frame *f
 /* Under the lock: room for a whole chunk, so that a consumer that takes items one by one does not break chunks up. */
 bool crewi_iterator_has_room(const crew_iterator *iterator)
 {
-    return iterator->ended == CREW_OK && iterator->window - (iterator->pulled - iterator->taken) >= iterator->chunk_size;
+    return iterator->ended == CREW_OK &&
+           iterator->window - (iterator->pulled - iterator->taken) >= iterator->chunk_size;
 }
 
 /* Counts the item as pulled before it is, so that the window holds at every instant. */
@@ -297,7 +299,7 @@ static void pull_run(crew_iterator *iterator, crewi_frame *frame, size_t chunks_
     if (crewi_task_is_forked(&iterator->task))
         return;
     bool is_starved = iterator->is_starved; /* only the puller writes it */
-    crewi_task_ref(&iterator->task); /* pull_end may let go of the last other one */
+    crewi_task_ref(&iterator->task);        /* pull_end may let go of the last other one */
     crewi_gate_enter_inside(crewi_task_pool(&iterator->task));
     pull_end(iterator);
     if (!is_starved)
@@ -392,7 +394,8 @@ void crewi_iterator_lost(crewi_task *task, crewi_frame *frame)
 
 /* ---- the calls ---- */
 
-static crew_status imap_check(const crew_job *job, const crew_source *source, crew_iterator **ret_iterator, const crew_call *call)
+static crew_status imap_check(const crew_job *job, const crew_source *source, crew_iterator **ret_iterator,
+                              const crew_call *call)
 {
     const char *fault = NULL;
     if (!source || !ret_iterator)
@@ -412,8 +415,8 @@ static crew_status imap_check(const crew_job *job, const crew_source *source, cr
     return fault ? crewi_refuse(call->error, CREW_INVALID, "%s", fault) : CREW_OK;
 }
 
-static crew_iterator *iterator_new(crew_pool *pool, const crew_job *job, const crew_source *source, const crew_call *call,
-                                   bool is_ordered)
+static crew_iterator *iterator_new(crew_pool *pool, const crew_job *job, const crew_source *source,
+                                   const crew_call *call, bool is_ordered)
 {
     crewi_shard *shard;
     crew_iterator *iterator = crewi_cells_alloc(pool->cells, crewi_thread_hash(), sizeof *iterator, &shard);
@@ -431,8 +434,8 @@ static crew_iterator *iterator_new(crew_pool *pool, const crew_job *job, const c
     return iterator;
 }
 
-static crew_status imap_start(crew_pool *pool, const crew_job *job, const crew_source *source, crew_iterator **ret_iterator,
-                              const crew_call *given, bool is_ordered)
+static crew_status imap_start(crew_pool *pool, const crew_job *job, const crew_source *source,
+                              crew_iterator **ret_iterator, const crew_call *given, bool is_ordered)
 {
     crew_call call;
     crew_status status = crewi_call_read(pool, job, given, &call);
@@ -461,8 +464,8 @@ crew_status crew_imap(crew_pool *pool, const crew_job *job, const crew_source *s
     return imap_start(pool, job, source, ret_iterator, call, true);
 }
 
-crew_status crew_imap_unordered(crew_pool *pool, const crew_job *job, const crew_source *source, crew_iterator **ret_iterator,
-                                const crew_call *call)
+crew_status crew_imap_unordered(crew_pool *pool, const crew_job *job, const crew_source *source,
+                                crew_iterator **ret_iterator, const crew_call *call)
 {
     return imap_start(pool, job, source, ret_iterator, call, false);
 }

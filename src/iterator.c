@@ -151,7 +151,8 @@ static struct crewi_view iterator_look(crewi_task *task)
     struct crewi_view view = {
         .is_ready = iterator_is_ready_locked(iterator),
         .any_will_do = !iterator->is_ordered && !iterator->is_destroyed,
-        .has_unstarted = can_pull || iterator_chunk_needed(iterator, true) || (!iterator->first && iterator->is_activated),
+        .has_unstarted =
+            can_pull || iterator_chunk_needed(iterator, true) || (!iterator->first && iterator->is_activated),
         .running = iterator_running(iterator),
     };
     crewi_lock_release(&iterator->lock);
@@ -250,7 +251,8 @@ crew_status crew_iterator_next(crew_iterator *iterator, void *ret_value, size_t 
                                crew_error *ret_error)
 {
     if (!iterator || (!ret_value && iterator->job->result_size > 0))
-        return crewi_refuse(ret_error, CREW_INVALID, iterator ? "ret_value is NULL, the job has a result" : "iterator is NULL");
+        return crewi_refuse(ret_error, CREW_INVALID,
+                            iterator ? "ret_value is NULL, the job has a result" : "iterator is NULL");
     if (crewi_task_is_forked(&iterator->task))
         return iterator_refuse(iterator, CREW_FORKED, ret_error);
     for (bool has_retried = false;;) {

@@ -12,7 +12,8 @@
 struct crewi_chunk;
 
 typedef struct crewi_item {
-    struct crewi_item *next;       /* in pull order (ordered), or in the order they were done; guarded by the iterator's lock */
+    struct crewi_item
+        *next; /* in pull order (ordered), or in the order they were done; guarded by the iterator's lock */
     struct crewi_item *chunk_next; /* the rest of the item is its chunk runner's, then, once done, the consumer's */
     struct crewi_chunk *chunk;
     crewi_shard *shard;
@@ -25,14 +26,15 @@ typedef struct crewi_item {
 /* Items that one job runs one after the other. Claimed like any task. */
 typedef struct crewi_chunk {
     crewi_task task;
-    struct crew_iterator *iterator; /* with a reference */
+    struct crew_iterator *iterator;      /* with a reference */
     struct crewi_chunk *previous, *next; /* among those not started; guarded by the iterator's lock */
     crewi_item *first, *last;
     size_t count;
 } crewi_chunk;
 
 struct crew_iterator {
-    crewi_task task; /* queue entry: "wants to pull"; target of next's waits: its word is poked whenever something changes */
+    crewi_task
+        task; /* queue entry: "wants to pull"; target of next's waits: its word is poked whenever something changes */
     /* read-only */
     const crew_job *job;
     void *context;
@@ -45,19 +47,20 @@ struct crew_iterator {
     /* guarded by lock */
     crewi_lock lock;
     size_t pulled, taken;
-    crewi_item *first, *last;   /* ordered: all items not taken, in pull order; unordered: the done ones */
-    crewi_chunk *chunks;        /* not started */
-    crewi_chunk *filling;       /* being pulled into; whoever takes it out publishes it: the puller, or who ends the iterator */
-    size_t running;             /* chunks being run */
-    bool is_pulling;            /* somebody is between pull_begin and pull_end: at most one */
-    bool is_in_source;          /* and has counted an item that the source has not returned yet */
-    bool is_activated;          /* the queue entry is in the queue */
-    bool is_starved;            /* the last pull found no memory for an item */
-    bool is_cut;                /* terminated, broken, destroyed: what the source still has in hand is nobody's */
+    crewi_item *first, *last; /* ordered: all items not taken, in pull order; unordered: the done ones */
+    crewi_chunk *chunks;      /* not started */
+    crewi_chunk
+        *filling;      /* being pulled into; whoever takes it out publishes it: the puller, or who ends the iterator */
+    size_t running;    /* chunks being run */
+    bool is_pulling;   /* somebody is between pull_begin and pull_end: at most one */
+    bool is_in_source; /* and has counted an item that the source has not returned yet */
+    bool is_activated; /* the queue entry is in the queue */
+    bool is_starved;   /* the last pull found no memory for an item */
+    bool is_cut;       /* terminated, broken, destroyed: what the source still has in hand is nobody's */
     bool is_destroyed;
     bool is_released;
-    crew_status ended;          /* CREW_OK: more may come; else what next says once all is taken */
-    crew_error error;           /* why, where ended is SOURCE_FAILED or CLOSED */
+    crew_status ended; /* CREW_OK: more may come; else what next says once all is taken */
+    crew_error error;  /* why, where ended is SOURCE_FAILED or CLOSED */
 };
 
 static inline crew_iterator *crewi_iterator_of(crewi_task *task)

@@ -67,7 +67,8 @@ static crew_status map_outcome(struct map *map)
     uint32_t state = crewi_atomic_u32_load(&map->result.task.state);
     if (crewi_atomic_size_load(&map->skipped) > 0) {
         crewi_result_drop_error(&map->result); /* being left unrun outweighs what failed */
-        crew_status status = state & CREWI_ENDED_BY_POOL ? crewi_gate_verdict(crewi_task_pool(&map->result.task)) : CREW_CANCELLED;
+        crew_status status =
+            state & CREWI_ENDED_BY_POOL ? crewi_gate_verdict(crewi_task_pool(&map->result.task)) : CREW_CANCELLED;
         crewi_result_keep_pool_error(&map->result, status);
         return status;
     }
@@ -432,8 +433,8 @@ crew_status crewi_map_cancel(crew_result *result)
     return crewi_phase(state) >= CREWI_STORED ? CREW_END : CREW_BUSY;
 }
 
-static struct map *map_new(crew_pool *pool, const crew_job *job, const struct crewi_map_input *input, const crew_call *call,
-                           uint32_t state)
+static struct map *map_new(crew_pool *pool, const crew_job *job, const struct crewi_map_input *input,
+                           const crew_call *call, uint32_t state)
 {
     crewi_shard *shard;
     struct map *map = crewi_cells_alloc(pool->cells, crewi_thread_hash(), map_size(input->columns_count), &shard);

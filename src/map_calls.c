@@ -11,12 +11,14 @@ static crew_status map_check(const crew_job *job, const struct crewi_map_input *
 {
     size_t n = input->n;
     if (overflows(n, job->arg_size) || overflows(n, job->result_size))
-        return crewi_refuse(call->error, CREW_INVALID, "%zu items of this job's sizes are beyond what memory can hold", n);
+        return crewi_refuse(call->error, CREW_INVALID, "%zu items of this job's sizes are beyond what memory can hold",
+                            n);
     if (n > 0 && !input->values && job->result_size > 0)
         return crewi_refuse(call->error, CREW_INVALID, "ret_values is NULL, the job has a result");
     bool by_index = !input->args && !input->columns && job->arg_size > 0;
     if (n > 0 && by_index && job->arg_size != sizeof(size_t))
-        return crewi_refuse(call->error, CREW_INVALID, "args is NULL, so the argument is the index, a size_t, but the job wants %zu bytes",
+        return crewi_refuse(call->error, CREW_INVALID,
+                            "args is NULL, so the argument is the index, a size_t, but the job wants %zu bytes",
                             job->arg_size);
     return CREW_OK;
 }
@@ -102,8 +104,8 @@ static crew_status starmap_check(const crew_job *job, const struct crewi_map_inp
     return CREW_OK;
 }
 
-crew_status crew_starmap(crew_pool *pool, const crew_job *job, const crew_column *columns, size_t columns_count, size_t n,
-                         void *ret_values, const crew_call *given)
+crew_status crew_starmap(crew_pool *pool, const crew_job *job, const crew_column *columns, size_t columns_count,
+                         size_t n, void *ret_values, const crew_call *given)
 {
     crew_call call;
     struct crewi_map_input input = {.columns = columns, .columns_count = columns_count, .n = n, .values = ret_values};

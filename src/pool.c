@@ -109,7 +109,8 @@ crew_status crewi_pool_refuse(crew_pool *pool, crew_status status, crew_error *r
     } else if (status == CREW_FULL) {
         (void)crewi_refuse(ret_error, status, "queue_max (%zu) is reached", pool->options.queue_max);
     } else {
-        (void)crewi_refuse(ret_error, status, "%s", status == CREW_CLOSED ? "the pool takes no more work" : "out of memory");
+        (void)crewi_refuse(ret_error, status, "%s",
+                           status == CREW_CLOSED ? "the pool takes no more work" : "out of memory");
     }
     return status;
 }
@@ -264,7 +265,8 @@ crew_status crew_pool_query(crew_pool *pool, crew_pool_info *ret_info)
         return status;
     struct crewi_backend_info backend;
     pool->backend->query(pool, &backend);
-    crew_pool_info info = {.struct_size = ret_info->struct_size, .workers = pool->options.workers, .slots = backend.slots};
+    crew_pool_info info = {
+        .struct_size = ret_info->struct_size, .workers = pool->options.workers, .slots = backend.slots};
     uint64_t gate = crewi_atomic_u64_load(&pool->gate);
     info.state = pool_state(pool, gate);
     info_add_stripes(pool, &info);

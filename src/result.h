@@ -13,7 +13,7 @@ struct crew_result {
     crew_done_fn *on_done;
     void *user;
     crewi_failure failure; /* why not CREW_OK; written by whoever ends it, before STORED */
-    crewi_link lane_link; /* in the callback lane */
+    crewi_link lane_link;  /* in the callback lane */
 };
 
 static inline crew_result *crewi_result_of(crewi_task *task)

@@ -94,7 +94,8 @@ static bool wait_sleep(crewi_task *target, uint32_t expected, int64_t deadline_n
 static crew_status wait_in_graph(crewi_task *target, unsigned flags)
 {
     crewi_waiter waiter = {.target = target, .top = crewi_frame_top(), .must = (flags & CREWI_WAIT_MUST) != 0};
-    uint32_t expected = wait_prepare(target); /* before the graph is searched: a change during that is not slept through */
+    uint32_t expected =
+        wait_prepare(target); /* before the graph is searched: a change during that is not slept through */
     crew_status status = crewi_graph_enter(&waiter);
     if (status != CREW_OK)
         return status;

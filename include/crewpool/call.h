@@ -15,7 +15,7 @@ extern "C" {
 /* How a call ended, as a callback sees it; all of it is borrowed for the time of the callback. */
 typedef struct crew_outcome {
     crew_status status;      /* CREW_OK or another outcome */
-    const void *value;       /* the result (a map: the array ret_values); NULL unless status is CREW_OK, or without a result */
+    const void *value;       /* the result, or a map's array; NULL where there is none */
     const crew_error *error; /* NULL on success */
     size_t index;            /* apply: 0; a map that failed: the item of `error` */
 } crew_outcome;
@@ -35,13 +35,13 @@ enum {
 /* This time: one struct for every submitting method, made by CREW_CALL(.field = value, …). All zero but the size is
  * every default; where a pointer to it is expected NULL is the same. It is only read during the call. */
 typedef struct crew_call {
-    size_t struct_size;    /* sizeof(crew_call); CREW_CALL sets it; anything else is refused */
+    size_t struct_size;    /* sizeof(crew_call), set by CREW_CALL; less is refused, more must be zero beyond */
     void *context;         /* handed to the job and its drops; must outlive them and the callback */
     crew_done_fn *on_done; /* called once at the end; not for imap, whose consumer sees every item */
     void *user;            /* handed to on_done */
     crew_error *error;     /* blocking calls, and refused ones, write here why they do not return CREW_OK */
-    size_t chunk;          /* map: items taken at once; 0: adaptive, by measured time. imap: items per job; 0: 1 */
-    size_t window;         /* imap: items pulled and not taken, at most; 0: 2 x workers x chunk */
+    size_t chunk;  /* map: items taken at once (any number); 0: adaptive, by measured time. imap: items per job; 0: 1 */
+    size_t window; /* imap: items pulled and not taken, at most; 0: 2 x workers x chunk */
     unsigned flags;
 } crew_call;
 
@@ -62,7 +62,8 @@ typedef struct crew_call {
  * Inside a job also CREW_TOO_DEEP: refused, nothing was run. May run this job on this thread (see pool.h, "Who runs a job").
  * Example:  long twice_21; crew_apply(pool, &twice, &(int){21}, &twice_21, NULL);
  * Python: Pool.apply. */
-CREW_API crew_status crew_apply(crew_pool *pool, const crew_job *job, const void *arg, void *ret_value, const crew_call *call);
+CREW_API crew_status crew_apply(crew_pool *pool, const crew_job *job, const void *arg, void *ret_value,
+                                const crew_call *call);
 
 /* Hands one job over. `arg` is copied. `ret_result` receives a handle before the job can start, or is NULL: then
  * nobody waits, and a failure without on_done goes to the pool's on_unhandled. CREW_OK: accepted; it will end exactly once.
@@ -101,8 +102,10 @@ typedef struct crew_column {
  *     struct area { double width, height; };
  *     crew_column columns[] = {CREW_COLUMN(struct area, width, widths), CREW_CONSTANT(struct area, height, &height)};
  *     crew_starmap(pool, &area, columns, 2, n, areas, NULL); */
+/* clang-format off */
 #define CREW_COLUMN(Arg, member, array) {(array), sizeof(((Arg *)0)->member), sizeof *(array), offsetof(Arg, member)}
 #define CREW_CONSTANT(Arg, member, pointer) {(pointer), sizeof(((Arg *)0)->member), 0, offsetof(Arg, member)}
+/* clang-format on */
 
 enum { CREW_ROW_SIZE_MAX = 4096 };
 
@@ -110,8 +113,8 @@ enum { CREW_ROW_SIZE_MAX = 4096 };
  * itself is copied; its arrays are borrowed. As crew_map in everything else.
  * CREW_INVALID also: columns NULL or 0 of them; one that reaches beyond arg_size, or has size 0 or no data; arg_size above
  * CREW_ROW_SIZE_MAX. Python: Pool.starmap. */
-CREW_API crew_status crew_starmap(crew_pool *pool, const crew_job *job, const crew_column *columns, size_t columns_count,
-                                  size_t n, void *ret_values, const crew_call *call);
+CREW_API crew_status crew_starmap(crew_pool *pool, const crew_job *job, const crew_column *columns,
+                                  size_t columns_count, size_t n, void *ret_values, const crew_call *call);
 
 /* As crew_map_async. Python: Pool.starmap_async. */
 CREW_API crew_status crew_starmap_async(crew_pool *pool, const crew_job *job, const crew_column *columns,

@@ -19,10 +19,11 @@ extern "C" {
  * The numbers are part of the binary interface: new ones are added, none is renumbered. */
 typedef enum crew_status {
     CREW_OK = 0,
-    CREW_FAILED = 1,      /* the job returned non-zero */
-    CREW_CANCELLED = 2,   /* crew_result_cancel, or a map's or iterator's destroy, came before it started */
-    CREW_TERMINATED = 3,  /* crew_pool_terminate came before it started */
-    CREW_BROKEN = 4,      /* the pool lost its last worker, or its lazy initializer failed, before it started */
+    CREW_FAILED = 1,     /* the job returned non-zero */
+    CREW_CANCELLED = 2,  /* crew_result_cancel, or a map's or iterator's destroy, came before it started */
+    CREW_TERMINATED = 3, /* crew_pool_terminate came before it started */
+    CREW_BROKEN =
+        4, /* the pool lost its last worker, or its lazy initializer failed, before it started (or was submitted) */
     CREW_WORKER_LOST = 5, /* the job, or one run on top of it, ended its thread */
 
     CREW_TIMEOUT = 16, /* the deadline passed */
@@ -30,14 +31,14 @@ typedef enum crew_status {
     CREW_FULL = 18,    /* queue_max jobs are pending */
     CREW_BUSY = 19,    /* not ready yet; or, from cancel: it runs, and was told to stop */
 
-    CREW_INVALID = 32,       /* an argument, a size, a flag or the moment is wrong; or the value was already moved out */
-    CREW_CLOSED = 33,        /* the pool takes no more work, or the iterator no more items */
-    CREW_DEADLOCK = 34,      /* waiting for oneself, or in a cycle of jobs that wait for each other */
-    CREW_TOO_DEEP = 35,      /* no stack is left to help on, and no thread may be started to stand in */
-    CREW_NO_MEMORY = 36,     /* the allocator returned NULL */
-    CREW_NO_RESOURCE = 37,   /* the system gave no thread */
-    CREW_FORKED = 38,        /* this process is a fork's child: the workers live in the parent */
-    CREW_SOURCE_FAILED = 39  /* the iterator's source said an error; sticky; the error tells which */
+    CREW_INVALID = 32,      /* an argument, a size, a flag or the moment is wrong; or the value was already moved out */
+    CREW_CLOSED = 33,       /* the pool takes no more work, or the iterator no more items */
+    CREW_DEADLOCK = 34,     /* waiting for oneself, or in a cycle of jobs that wait for each other */
+    CREW_TOO_DEEP = 35,     /* no stack is left to help on, and no thread may be started to stand in */
+    CREW_NO_MEMORY = 36,    /* the allocator returned NULL */
+    CREW_NO_RESOURCE = 37,  /* the system gave no thread */
+    CREW_FORKED = 38,       /* this process is a fork's child: the workers live in the parent */
+    CREW_SOURCE_FAILED = 39 /* the iterator's source said an error; sticky; the error tells which */
 } crew_status;
 
 /* True where the work was accepted and has ended, so that `while (CREW_IS_OUTCOME(crew_iterator_next(…)))`
@@ -61,7 +62,8 @@ typedef struct crew_error {
 /* Says why this job, source or initializer fails; returns `code`, or -1 where code is 0:
  *     return crew_fail(7, "row %zu is short", row);
  * The text belongs to the innermost job, source or initializer running on this thread and counts only if that one
- * then returns non-zero (a later call replaces it); outside of one, the call only returns the code.
+ * then returns non-zero (a later call replaces it; where memory has run out, it may be lost, code and status are not); outside
+ * of one, the call only returns the code.
  * Threads: any; does not block; runs no user code. */
 CREW_API int crew_fail(int code, const char *format, ...) CREW_PRINTF(2, 3);
 

@@ -16,7 +16,8 @@ typedef struct crew_pool crew_pool;
 /* The body of a job. `arg` points to `arg_size` bytes that belong to the job while it runs, `result` to `result_size`
  * bytes to fill (uninitialised on entry); either is NULL where its size is 0. `context` is crew_call's. Returns 0 for
  * success, else a code of its own, best as `return crew_fail(code, "why")`; `result` then counts as not written.
- * It must not leave by longjmp or by a C++ exception; pthread_exit is caught (CREW_WORKER_LOST). */
+ * It must not leave by longjmp or by a C++ exception; pthread_exit and cancellation of the thread are
+ * caught: the job ends as CREW_WORKER_LOST (likewise in callbacks, sources and initializers). */
 typedef int crew_fn(const void *arg, void *result, void *context);
 
 /* What to run: a constant, kept by pointer, so it must outlive every call made with it; typically `static const`.
@@ -55,8 +56,8 @@ CREW_API void crew_bytes_drop(void *bytes, void *unused);
 /* ---- what a running job may ask: about itself, that is, the innermost job, callback, source or initializer on this
  * ---- thread. None of these blocks, runs user code, or can be misused: outside of all they say "nothing". ---- */
 
-/* True when this job should finish early: its result was cancelled, its map or iterator destroyed, its pool terminated
- * or told by crew_pool_request_stop. Nothing is ever forced. 0 outside of a job. */
+/* True when this job (or source) should finish early: its result was cancelled, its map or iterator destroyed, its pool
+ * terminated or told by crew_pool_request_stop. Nothing is ever forced. 0 outside of a job. */
 CREW_API int crew_should_stop(void);
 
 /* The pool this job runs for: what a job submits its own jobs to. NULL outside of a job. */
@@ -78,34 +79,37 @@ CREW_API void *crew_worker_state(void);
 #define CREWI_ALIGN_FITS(Type) (_Alignof(Type) <= _Alignof(max_align_t))
 #endif
 
+#define CREWI_UNUSED __attribute__((unused))
+
 /* Typed bodies without a cast, at file scope:
  *     CREW_JOB(twice, int, long) { *result = 2L * *arg; return 0; }
- * defines `static const crew_job twice`. The body sees `Arg const *arg, Result *result, void *context`. */
+ * defines `static const crew_job twice` (to share it between files, export a pointer to it). The body sees
+ * `Arg const *arg, Result *result, void *context`, and need not use them all. */
 #define CREW_JOB(job, Arg, Result) CREW_JOB_DROPS(job, Arg, Result, NULL, NULL)
 
 /* The same for arguments or results that own memory: drop_arg and drop_result as in crew_job. */
-#define CREW_JOB_DROPS(job, Arg, Result, argument_drop, result_drop)                                             \
+#define CREW_JOB_DROPS(job, Arg, Result, argument_drop, result_drop)                                                \
     CREWI_STATIC_ASSERT(CREWI_ALIGN_FITS(Arg) && CREWI_ALIGN_FITS(Result), #job ": over-aligned types do not fit"); \
-    static int job##_body(Arg const *arg, Result *result, void *context);                                        \
-    static int job##_fn(const void *crewi_arg, void *crewi_result, void *crewi_context)                          \
-    {                                                                                                            \
-        return job##_body((Arg const *)crewi_arg, (Result *)crewi_result, crewi_context);                        \
-    }                                                                                                            \
-    static const crew_job job = {job##_fn, sizeof(Arg), sizeof(Result), #job, argument_drop, result_drop};       \
-    static int job##_body(Arg const *arg, Result *result, void *context)
+    static int job##_body(Arg const *arg, Result *result, void *context);                                           \
+    static int job##_fn(const void *crewi_arg, void *crewi_result, void *crewi_context)                             \
+    {                                                                                                               \
+        return job##_body((Arg const *)crewi_arg, (Result *)crewi_result, crewi_context);                           \
+    }                                                                                                               \
+    static const crew_job job = {job##_fn, sizeof(Arg), sizeof(Result), #job, argument_drop, result_drop};          \
+    static int job##_body(CREWI_UNUSED Arg const *arg, CREWI_UNUSED Result *result, CREWI_UNUSED void *context)
 
 /* A job without a result. The body sees `Arg const *arg, void *context`. */
 #define CREW_ACTION(job, Arg) CREW_ACTION_DROPS(job, Arg, NULL)
 
-#define CREW_ACTION_DROPS(job, Arg, argument_drop)                                            \
-    CREWI_STATIC_ASSERT(CREWI_ALIGN_FITS(Arg), #job ": over-aligned types do not fit");       \
-    static int job##_body(Arg const *arg, void *context);                                     \
-    static int job##_fn(const void *crewi_arg, void *crewi_result, void *crewi_context)       \
-    {                                                                                         \
-        (void)crewi_result;                                                                   \
-        return job##_body((Arg const *)crewi_arg, crewi_context);                             \
-    }                                                                                         \
-    static const crew_job job = {job##_fn, sizeof(Arg), 0, #job, argument_drop, NULL};        \
-    static int job##_body(Arg const *arg, void *context)
+#define CREW_ACTION_DROPS(job, Arg, argument_drop)                                      \
+    CREWI_STATIC_ASSERT(CREWI_ALIGN_FITS(Arg), #job ": over-aligned types do not fit"); \
+    static int job##_body(Arg const *arg, void *context);                               \
+    static int job##_fn(const void *crewi_arg, void *crewi_result, void *crewi_context) \
+    {                                                                                   \
+        (void)crewi_result;                                                             \
+        return job##_body((Arg const *)crewi_arg, crewi_context);                       \
+    }                                                                                   \
+    static const crew_job job = {job##_fn, sizeof(Arg), 0, #job, argument_drop, NULL};  \
+    static int job##_body(CREWI_UNUSED Arg const *arg, CREWI_UNUSED void *context)
 
 #endif

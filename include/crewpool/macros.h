@@ -16,12 +16,12 @@ template <typename Type> inline const Type *crewi_address_of(const Type &tempora
     return &temporary;
 }
 
-#define CREWI_POINTER_TO(Type, ...)                                          \
-    crewi_address_of([&]() -> Type {                                         \
-        Type crewi_struct = Type();                                          \
-        crewi_struct.struct_size = sizeof(Type);                             \
-        CREWI_SET_ALL(__VA_ARGS__)                                           \
-        return crewi_struct;                                                 \
+#define CREWI_POINTER_TO(Type, ...)              \
+    crewi_address_of([&]() -> Type {             \
+        Type crewi_struct = Type();              \
+        crewi_struct.struct_size = sizeof(Type); \
+        CREWI_SET_ALL(__VA_ARGS__)               \
+        return crewi_struct;                     \
     }())
 
 #define CREWI_SET(assignment) CREWI_SET_(crewi_struct assignment)

@@ -41,6 +41,8 @@ extern "C" {
  *     every item of a map → the map's result            worker_init → every job on that worker → worker_exit
  *     pull n of a source → pull n + 1 → release         callback n of a pool → callback n + 1
  *     last job, callback and worker_exit → join         crew_pool_request_stop → crew_should_stop being true
+ *     jobs and callbacks that ended → crew_pool_wait    running items → destroy of their map's or iterator's handle
+ *     its callback → ready, with CREW_READY_AFTER_DONE
  *
  * Threads. "Blocks" means that it may wait for others; "user code" that it may run jobs, callbacks, sources or drops on this thread.
  *     function                               who may call                     blocks              user code
@@ -60,7 +62,8 @@ extern "C" {
  * None is a cancellation point. Only crew_pool_request_stop and crew_version are async-signal-safe.
  *
  * After fork, in the child, every call on a pool, result or iterator from before returns CREW_FORKED, and destroy frees memory. A job
- * that forks must leave the child by _exit or exec; if its body returns instead, its thread ends there.
+ * that forks must leave the child by _exit or exec; if its body returns instead, its thread ends there, and with it the child, with
+ * status 0 and without running exit handlers. (Records of jobs that were unfinished and larger than 1 KiB are not freed.)
  *
  * What cannot be detected, and is forbidden: longjmp or a C++ exception out of a job; destroy while another thread still uses the
  * same handle; a job that waits for another by means of its own (a semaphore, say) when no thread is left to run that one.
@@ -69,16 +72,21 @@ extern "C" {
 /* crew_pool_options.kind */
 enum {
     CREW_THREADS = 0, /* worker threads of this process */
-    CREW_SERIAL = 1   /* no thread at all: a job runs at submit, on the submitting thread; for debugging and for tests */
+    CREW_SERIAL =
+        1 /* no thread at all: a job runs at submit, on the submitting thread; for debugging and for tests. There even
+                       * crew_iterator_next with a finite deadline runs user code: taking an item makes room for the next */
 };
 
 /* crew_pool_options.flags */
 enum {
-    CREW_WORKERS_ONLY = 1,  /* no helping from outside: jobs run on workers only */
-    CREW_CALLER_HELPS = 2,  /* helping from outside even with an initializer or a single worker */
-    CREW_FULL_FAILS = 4,    /* queue_max reached: submitting returns CREW_FULL */
-    CREW_FULL_RUNS = 8,     /* queue_max reached: submitting runs the job on the submitting thread */
-    CREW_LAZY_INIT = 16     /* start and initialise workers when there is work; a failure then breaks the pool */
+    CREW_WORKERS_ONLY = 1, /* no helping from outside: jobs run on workers only */
+    CREW_CALLER_HELPS =
+        2, /* helping from outside even with an initializer (the helper has no state!) or a single worker */
+    CREW_FULL_FAILS = 4, /* queue_max reached: submitting returns CREW_FULL */
+    CREW_FULL_RUNS =
+        8, /* queue_max reached: submitting runs the job on the submitting thread, beside the workers; refused
+                             * together with CREW_WORKERS_ONLY */
+    CREW_LAZY_INIT = 16 /* start and initialise workers when there is work; a failure then breaks the pool */
 };
 
 #define CREW_NO_SPARES UINT_MAX
@@ -87,7 +95,7 @@ enum { CREW_WORKERS_MAX = 4096 };
 /* How to make a pool: all zero but the size is every default. Made by CREW_OPTIONS(.field = value, …); copied by create
  * (what the pointers point to must live as long as the pool). */
 typedef struct crew_pool_options {
-    size_t struct_size; /* sizeof(crew_pool_options); CREW_OPTIONS sets it; anything else is refused */
+    size_t struct_size; /* sizeof(crew_pool_options), set by CREW_OPTIONS; less is refused, more must be zero beyond */
     int kind;
     unsigned workers;    /* 0: crew_cpu_count(); at most CREW_WORKERS_MAX */
     unsigned spares_max; /* threads that may stand in for waiting workers; 0: a default; CREW_NO_SPARES: none */
@@ -102,8 +110,9 @@ typedef struct crew_pool_options {
     void (*worker_run)(void *user, int worker, int running);
     /* Told of a failure that no handle and no callback would see; runs as a callback. */
     void (*on_unhandled)(const crew_outcome *outcome, void *user);
-    void *user;       /* handed to all of these, and to alloc and free */
-    size_t queue_max; /* jobs and maps pending (not started) before outsiders wait, fail or run them; 0: no limit */
+    void *user; /* handed to all of these, and to alloc and free */
+    size_t
+        queue_max; /* jobs and maps pending (not started, not cancelled) before outsiders wait, fail or run; 0: no limit */
     unsigned flags;
     /* Both or none. alloc returns memory aligned to `align` (a power of two) or NULL; free gets the same size back. Any thread. */
     void *(*alloc)(void *user, size_t size, size_t align);
@@ -116,7 +125,8 @@ typedef struct crew_pool_options {
  * With a worker_init (unless CREW_LAZY_INIT) all workers are started and initialised before it returns, and one failure unwinds all.
  * CREW_OK · CREW_INVALID: ret_pool NULL, or an option that cannot be; CREW_CPU_COUNT in the environment is not a number · CREW_FAILED: an
  * initializer failed; code, worker and message in options->error · CREW_NO_MEMORY · CREW_NO_RESOURCE: no thread to be had.
- * Threads are created here and by workers, with asynchronous signals blocked, and inherit nothing else from the caller.
+ * Threads are created here and by workers, with asynchronous signals blocked and the default scheduling policy, whatever the caller's
+ * (CPU affinity is that of the thread that calls create).
  * Python: ThreadPool(processes, initializer, initargs). */
 CREW_API crew_status crew_pool_create(crew_pool **ret_pool, const crew_pool_options *options);
 
@@ -152,7 +162,7 @@ typedef struct crew_pool_info {
     unsigned workers;        /* jobs that may execute at once */
     unsigned slots;          /* workers and spares: bounds crew_worker_index */
     size_t queued, running;  /* jobs and maps accepted and not started; started and not ended */
-    uint64_t done, failed;   /* ended with CREW_OK; ended otherwise */
+    uint64_t done, failed;   /* ended with CREW_OK; ended otherwise: jobs, maps, and items of iterators */
     unsigned threads;        /* alive now */
     unsigned blocked;        /* of these, waiting inside a crew_… call of a job, or in a source */
     uint64_t spare_failures; /* stand-ins that could not be started or initialised */
@@ -166,7 +176,8 @@ CREW_API crew_status crew_pool_query(crew_pool *pool, crew_pool_info *ret_info);
 CREW_API void crew_pool_request_stop(crew_pool *pool);
 
 /* How many CPUs this process may use: the smaller of its affinity mask and its cgroup's CPU quota (v1 or v2, the tightest of all
- * ancestors, rounded up), at least 1. CREW_CPU_COUNT in the environment overrides it (1 … CREW_WORKERS_MAX).
+ * ancestors, rounded up), at least 1; the affinity is the calling thread's. CREW_CPU_COUNT in the environment overrides it
+ * (1 … CREW_WORKERS_MAX; anything else, empty included, is refused).
  * CREW_OK · CREW_INVALID: ret_count NULL, or CREW_CPU_COUNT is no such number (ret_error, which may be NULL, says so).
  * Reads files of /proc and of the cgroup file system. Python: os.process_cpu_count (which knows no quota). */
 CREW_API crew_status crew_cpu_count(unsigned *ret_count, crew_error *ret_error);

@@ -49,8 +49,8 @@ CREW_API crew_status crew_result_error(const crew_result *result, crew_error *re
 CREW_API crew_status crew_result_cancel(crew_result *result);
 
 /* Lets go of the handle. NULL is fine. An unfinished apply goes on alone (its value will be dropped);
- * an unfinished map is cancelled and waited for, because its arrays may be gone afterwards (this may block, and run
- * nothing but drops; from inside one of its own items it does not wait). After fork, in the child, it frees the memory. */
+ * an unfinished map is cancelled and waited for, because its arrays may be gone afterwards (this may block; it runs nothing
+ * but drops and, inside a job, what the running items wait for; from inside one of its own items it does not wait). After fork, in the child, it frees the memory. */
 CREW_API void crew_result_destroy(crew_result *result);
 
 #ifdef __cplusplus

@@ -10,6 +10,6 @@
 #define CREWI_ASSERT(condition) ((void)sizeof(condition))
 #endif
 
-#define CREWI_CONTAINER_OF(pointer, Type, member) ((Type *)(void *)((char *)(pointer) - offsetof(Type, member)))
+#define CREWI_CONTAINER_OF(pointer, Type, member) ((Type *)(void *)((char *)(pointer)-offsetof(Type, member)))
 
 #endif

@@ -28,66 +28,66 @@ typedef struct {
     void *_Atomic value;
 } crewi_atomic_ptr;
 
-#define CREWI_ATOMIC_VERBS(short_name, Box, Type)                                                                      \
-    static inline void crewi_atomic_##short_name##_init(Box *box, Type value)                                          \
-    {                                                                                                                  \
-        atomic_init(&box->value, value);                                                                               \
-    }                                                                                                                  \
-    static inline Type crewi_atomic_##short_name##_load(const Box *box)                                                \
-    {                                                                                                                  \
-        return atomic_load_explicit(&((Box *)(uintptr_t)box)->value, memory_order_seq_cst);                            \
-    }                                                                                                                  \
-    static inline Type crewi_atomic_##short_name##_load_acquire(const Box *box)                                        \
-    {                                                                                                                  \
-        return atomic_load_explicit(&((Box *)(uintptr_t)box)->value, memory_order_acquire);                            \
-    }                                                                                                                  \
-    static inline Type crewi_atomic_##short_name##_load_relaxed(const Box *box)                                        \
-    {                                                                                                                  \
-        return atomic_load_explicit(&((Box *)(uintptr_t)box)->value, memory_order_relaxed);                            \
-    }                                                                                                                  \
-    static inline void crewi_atomic_##short_name##_store(Box *box, Type value)                                         \
-    {                                                                                                                  \
-        atomic_store_explicit(&box->value, value, memory_order_seq_cst);                                               \
-    }                                                                                                                  \
-    static inline void crewi_atomic_##short_name##_store_release(Box *box, Type value)                                 \
-    {                                                                                                                  \
-        atomic_store_explicit(&box->value, value, memory_order_release);                                               \
-    }                                                                                                                  \
-    static inline void crewi_atomic_##short_name##_store_relaxed(Box *box, Type value)                                 \
-    {                                                                                                                  \
-        atomic_store_explicit(&box->value, value, memory_order_relaxed);                                               \
-    }                                                                                                                  \
-    static inline Type crewi_atomic_##short_name##_exchange(Box *box, Type value)                                      \
-    {                                                                                                                  \
-        return atomic_exchange_explicit(&box->value, value, memory_order_seq_cst);                                     \
-    }                                                                                                                  \
-    /* On failure *expected becomes the value found. */                                                                \
-    static inline bool crewi_atomic_##short_name##_cas(Box *box, Type *expected, Type desired)                         \
-    {                                                                                                                  \
-        return atomic_compare_exchange_strong_explicit(&box->value, expected, desired, memory_order_seq_cst,           \
-                                                       memory_order_seq_cst);                                          \
+#define CREWI_ATOMIC_VERBS(short_name, Box, Type)                                                            \
+    static inline void crewi_atomic_##short_name##_init(Box *box, Type value)                                \
+    {                                                                                                        \
+        atomic_init(&box->value, value);                                                                     \
+    }                                                                                                        \
+    static inline Type crewi_atomic_##short_name##_load(const Box *box)                                      \
+    {                                                                                                        \
+        return atomic_load_explicit(&((Box *)(uintptr_t)box)->value, memory_order_seq_cst);                  \
+    }                                                                                                        \
+    static inline Type crewi_atomic_##short_name##_load_acquire(const Box *box)                              \
+    {                                                                                                        \
+        return atomic_load_explicit(&((Box *)(uintptr_t)box)->value, memory_order_acquire);                  \
+    }                                                                                                        \
+    static inline Type crewi_atomic_##short_name##_load_relaxed(const Box *box)                              \
+    {                                                                                                        \
+        return atomic_load_explicit(&((Box *)(uintptr_t)box)->value, memory_order_relaxed);                  \
+    }                                                                                                        \
+    static inline void crewi_atomic_##short_name##_store(Box *box, Type value)                               \
+    {                                                                                                        \
+        atomic_store_explicit(&box->value, value, memory_order_seq_cst);                                     \
+    }                                                                                                        \
+    static inline void crewi_atomic_##short_name##_store_release(Box *box, Type value)                       \
+    {                                                                                                        \
+        atomic_store_explicit(&box->value, value, memory_order_release);                                     \
+    }                                                                                                        \
+    static inline void crewi_atomic_##short_name##_store_relaxed(Box *box, Type value)                       \
+    {                                                                                                        \
+        atomic_store_explicit(&box->value, value, memory_order_relaxed);                                     \
+    }                                                                                                        \
+    static inline Type crewi_atomic_##short_name##_exchange(Box *box, Type value)                            \
+    {                                                                                                        \
+        return atomic_exchange_explicit(&box->value, value, memory_order_seq_cst);                           \
+    }                                                                                                        \
+    /* On failure *expected becomes the value found. */                                                      \
+    static inline bool crewi_atomic_##short_name##_cas(Box *box, Type *expected, Type desired)               \
+    {                                                                                                        \
+        return atomic_compare_exchange_strong_explicit(&box->value, expected, desired, memory_order_seq_cst, \
+                                                       memory_order_seq_cst);                                \
     }
 
-#define CREWI_ATOMIC_SUMS(short_name, Box, Type)                                                                       \
-    static inline Type crewi_atomic_##short_name##_fetch_add(Box *box, Type delta)                                     \
-    {                                                                                                                  \
-        return atomic_fetch_add_explicit(&box->value, delta, memory_order_seq_cst);                                    \
-    }                                                                                                                  \
-    static inline Type crewi_atomic_##short_name##_fetch_sub(Box *box, Type delta)                                     \
-    {                                                                                                                  \
-        return atomic_fetch_sub_explicit(&box->value, delta, memory_order_seq_cst);                                    \
-    }                                                                                                                  \
-    static inline Type crewi_atomic_##short_name##_fetch_add_relaxed(Box *box, Type delta)                             \
-    {                                                                                                                  \
-        return atomic_fetch_add_explicit(&box->value, delta, memory_order_relaxed);                                    \
-    }                                                                                                                  \
-    static inline Type crewi_atomic_##short_name##_fetch_or(Box *box, Type bits)                                       \
-    {                                                                                                                  \
-        return atomic_fetch_or_explicit(&box->value, bits, memory_order_seq_cst);                                      \
-    }                                                                                                                  \
-    static inline Type crewi_atomic_##short_name##_fetch_and(Box *box, Type bits)                                      \
-    {                                                                                                                  \
-        return atomic_fetch_and_explicit(&box->value, bits, memory_order_seq_cst);                                     \
+#define CREWI_ATOMIC_SUMS(short_name, Box, Type)                                           \
+    static inline Type crewi_atomic_##short_name##_fetch_add(Box *box, Type delta)         \
+    {                                                                                      \
+        return atomic_fetch_add_explicit(&box->value, delta, memory_order_seq_cst);        \
+    }                                                                                      \
+    static inline Type crewi_atomic_##short_name##_fetch_sub(Box *box, Type delta)         \
+    {                                                                                      \
+        return atomic_fetch_sub_explicit(&box->value, delta, memory_order_seq_cst);        \
+    }                                                                                      \
+    static inline Type crewi_atomic_##short_name##_fetch_add_relaxed(Box *box, Type delta) \
+    {                                                                                      \
+        return atomic_fetch_add_explicit(&box->value, delta, memory_order_relaxed);        \
+    }                                                                                      \
+    static inline Type crewi_atomic_##short_name##_fetch_or(Box *box, Type bits)           \
+    {                                                                                      \
+        return atomic_fetch_or_explicit(&box->value, bits, memory_order_seq_cst);          \
+    }                                                                                      \
+    static inline Type crewi_atomic_##short_name##_fetch_and(Box *box, Type bits)          \
+    {                                                                                      \
+        return atomic_fetch_and_explicit(&box->value, bits, memory_order_seq_cst);         \
     }
 
 CREWI_ATOMIC_VERBS(u32, crewi_atomic_u32, uint32_t)

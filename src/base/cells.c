@@ -3,9 +3,9 @@
  * to a stack that the allocating side takes whole (so there is no ABA). */
 #include "cells.h"
 
-#include "assert.h"
 #include "../platform/lock.h"
 #include "../platform/platform.h"
+#include "assert.h"
 
 enum {
     CELL_GRAIN = 16,
@@ -49,8 +49,9 @@ struct crewi_cells {
     void *owner;
     uint32_t generation;
     crewi_atomic_u32 shards_open; /* the one who makes it 0 frees everything */
-    crewi_atomic_u64 heirs;       /* in a fork's child, once abandoned: handles + 1; the one who makes it 1 frees everything */
-    crewi_atomic_u32 inside;      /* bits 0-30: calls inside the pool; bit 31 INSIDE_SHUT: the pool is gone */
+    crewi_atomic_u64
+        heirs; /* in a fork's child, once abandoned: handles + 1; the one who makes it 1 frees everything */
+    crewi_atomic_u32 inside; /* bits 0-30: calls inside the pool; bit 31 INSIDE_SHUT: the pool is gone */
 };
 
 void *crewi_memory_get(const struct crewi_memory *memory, size_t size, size_t align)

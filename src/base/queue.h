@@ -4,8 +4,8 @@
 #ifndef CREWI_QUEUE_H
 #define CREWI_QUEUE_H
 
-#include "atomic.h"
 #include "../platform/lock.h"
+#include "atomic.h"
 
 typedef struct crewi_link {
     struct crewi_link *next;

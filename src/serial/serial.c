@@ -13,7 +13,8 @@
 
 struct serial {
     crewi_lock turn;
-    crewi_atomic_ptr holder; /* whose turn: serial_me() of that thread, NULL while nobody's; a thread only compares with itself */
+    crewi_atomic_ptr
+        holder; /* whose turn: serial_me() of that thread, NULL while nobody's; a thread only compares with itself */
     crewi_queue jobs, callbacks;
     void *worker_state;
     bool has_tried_init, is_initialised; /* by whoever has the turn, or create, or join */
@@ -98,6 +99,8 @@ static void serial_lost(void *opaque)
 {
     struct serial_run *run = opaque;
     crew_pool *pool = run->pool;
+    if (crewi_pool_is_forked(pool))
+        return;
     crewi_frame_lost(&run->frame);
     serial_end_run(run);
     if (run->has_turn) {

@@ -9,7 +9,7 @@
 enum { CREWI_DEQUE_SIZE = 256 }; /* a power of two */
 
 typedef struct crewi_deque {
-    crewi_atomic_size top;    /* the oldest entry; moved by CAS: by thieves, and by the owner for the last entry */
+    crewi_atomic_size top; /* the oldest entry; moved by CAS: by thieves, and by the owner for the last entry */
     char line[56];
     crewi_atomic_size bottom; /* one past the newest; written by the owner only */
     crewi_atomic_ptr ring[CREWI_DEQUE_SIZE];

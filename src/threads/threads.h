@@ -9,7 +9,7 @@
 /* crewi_slot.wake: what a sleeping worker is woken for. Written under the engine's lock, read by the sleeper. */
 enum {
     CREWI_ASLEEP = 0,
-    CREWI_GRANTED = 1, /* it has a permit again, and counts as a searcher */
+    CREWI_GRANTED = 1,  /* it has a permit again, and counts as a searcher */
     CREWI_DISMISSED = 2 /* the pool has ended */
 };
 
@@ -19,18 +19,18 @@ typedef struct crewi_slot {
     struct crewi_engine *engine;
     unsigned index;
     /* the thread's own */
-    crewi_frame base;     /* CREWI_FRAME_WORKER, at the bottom */
-    crewi_frame frame;    /* of the task it runs at the bottom; here, since `lost` must find it */
-    crewi_task *current;  /* the entry it runs */
-    bool is_initialised;  /* worker_init has succeeded: worker_exit is due */
-    bool is_exiting;      /* worker_exit has been called, or is being */
-    bool is_searching;    /* counted in engine->searchers */
-    bool is_in_run;       /* worker_run(…, 1) was called last */
-    uint32_t ticks;       /* tasks looked for */
+    crewi_frame base;    /* CREWI_FRAME_WORKER, at the bottom */
+    crewi_frame frame;   /* of the task it runs at the bottom; here, since `lost` must find it */
+    crewi_task *current; /* the entry it runs */
+    bool is_initialised; /* worker_init has succeeded: worker_exit is due */
+    bool is_exiting;     /* worker_exit has been called, or is being */
+    bool is_searching;   /* counted in engine->searchers */
+    bool is_in_run;      /* worker_run(…, 1) was called last */
+    uint32_t ticks;      /* tasks looked for */
     uint64_t random;
     /* guarded by engine->lock */
-    bool is_arriving;     /* its thread has not parked yet */
-    bool has_thread;      /* `thread` is to be joined */
+    bool is_arriving; /* its thread has not parked yet */
+    bool has_thread;  /* `thread` is to be joined */
     crewi_thread thread, predecessor;
     bool has_predecessor; /* which the new thread joins; written before it starts */
     struct crewi_slot *idle_next;
@@ -51,27 +51,27 @@ typedef struct crewi_engine {
     unsigned workers;   /* permits: how many threads may execute at once */
     unsigned slots_max; /* workers and spares */
     crewi_queue injector, urgent;
-    crewi_atomic_size dead;       /* entries that died in some queue since the last compaction */
-    crewi_atomic_u32 idle_count;  /* written under lock; read by submit without it */
-    crewi_atomic_u32 searchers;   /* woken workers that have not found work yet */
-    crewi_atomic_u32 pressure;    /* written under lock: somebody wants a permit back, or there are too many */
-    crewi_atomic_u32 arrivals;    /* epoch: +1 for each thread that arrived or ended */
-    crewi_lock lock;              /* guards all below, and the slots' fields that say so */
-    unsigned executing;           /* permits out; may exceed workers for a while, see resume */
-    crewi_slot *idle;             /* the last to fall asleep first */
+    crewi_atomic_size dead;      /* entries that died in some queue since the last compaction */
+    crewi_atomic_u32 idle_count; /* written under lock; read by submit without it */
+    crewi_atomic_u32 searchers;  /* woken workers that have not found work yet */
+    crewi_atomic_u32 pressure;   /* written under lock: somebody wants a permit back, or there are too many */
+    crewi_atomic_u32 arrivals;   /* epoch: +1 for each thread that arrived or ended */
+    crewi_lock lock;             /* guards all below, and the slots' fields that say so */
+    unsigned executing;          /* permits out; may exceed workers for a while, see resume */
+    crewi_slot *idle;            /* the last to fall asleep first */
     crewi_resumer *resumers, **resumers_end;
-    unsigned alive;               /* threads started and not ended */
-    unsigned arriving;            /* of these, not yet at their first park */
+    unsigned alive;    /* threads started and not ended */
+    unsigned arriving; /* of these, not yet at their first park */
     unsigned suspended;
-    unsigned initialised;         /* threads that got through worker_init (or have none to) */
-    bool is_open;                 /* create has succeeded, or will not fail for an initializer any more */
-    bool cannot_start;            /* the last start of a thread failed */
+    unsigned initialised; /* threads that got through worker_init (or have none to) */
+    bool is_open;         /* create has succeeded, or will not fail for an initializer any more */
+    bool cannot_start;    /* the last start of a thread failed */
     bool has_init_failure;
-    crew_error init_failure;      /* the first */
+    crew_error init_failure; /* the first */
     uint64_t spare_failures;
-    bool *is_taken;               /* slots_max: a thread is in this slot, or about to be */
-    crewi_atomic_u32 slots_used;  /* slots[0 … slots_used - 1] may be there */
-    crewi_atomic_ptr slots[];     /* crewi_slot, or NULL; set once */
+    bool *is_taken;              /* slots_max: a thread is in this slot, or about to be */
+    crewi_atomic_u32 slots_used; /* slots[0 … slots_used - 1] may be there */
+    crewi_atomic_ptr slots[];    /* crewi_slot, or NULL; set once */
 } crewi_engine;
 
 static inline crewi_engine *crewi_engine_of(const crew_pool *pool)
@@ -91,7 +91,7 @@ void crewi_worker_in_run(crewi_slot *slot, bool running);
 /* park.c: permits, sleeping and waking */
 void crewi_wake_one(crewi_engine *engine);
 void crewi_work_arrived(crewi_engine *engine); /* [S2] */
-bool crewi_park_worker(crewi_slot *slot); /* false: the pool has ended */
+bool crewi_park_worker(crewi_slot *slot);      /* false: the pool has ended */
 void crewi_found_work(crewi_slot *slot);
 void crewi_permit_release(crewi_engine *engine);
 bool crewi_permit_try(crewi_engine *engine);

@@ -281,6 +281,8 @@ static void lost_settle(crewi_slot *slot)
 static void worker_lost(void *opaque)
 {
     crewi_slot *slot = opaque;
+    if (crewi_pool_is_forked(slot->pool))
+        return;
     crewi_gate_enter_inside(slot->pool);
     lost_settle(slot);
     worker_exit(slot);

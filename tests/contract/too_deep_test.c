@@ -5,7 +5,7 @@
 /* Small, but for what a sanitizer keeps on each stack itself. */
 static size_t small_stack(void)
 {
-    return test_under_sanitizer() ? 4 << 20 : 512 << 10;
+    return test_under_sanitizer() ? 2 << 20 : 512 << 10;
 }
 
 struct dive {

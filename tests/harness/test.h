@@ -39,17 +39,17 @@ struct test_case {
 };
 void test_register(struct test_case *test);
 
-#define TEST_DEFINE(test_name, test_kind, limit)                                                                  \
-    static void test_name(void);                                                                                  \
-    __attribute__((constructor)) static void test_name##_register(void)                                           \
-    {                                                                                                             \
-        static struct test_case self = {#test_name, __FILE__, test_name, test_kind, limit, NULL};                 \
-        test_register(&self);                                                                                     \
-    }                                                                                                             \
+#define TEST_DEFINE(test_name, test_kind, limit)                                                  \
+    static void test_name(void);                                                                  \
+    __attribute__((constructor)) static void test_name##_register(void)                           \
+    {                                                                                             \
+        static struct test_case self = {#test_name, __FILE__, test_name, test_kind, limit, NULL}; \
+        test_register(&self);                                                                     \
+    }                                                                                             \
     static void test_name(void)
 #define TEST(name) TEST_DEFINE(name, TEST_PLAIN, 0)
-#define CONTRACT(name) TEST_DEFINE(name, TEST_CONTRACT, 0)                  /* both backends */
-#define CONTRACT_THREADS(name) TEST_DEFINE(name, TEST_CONTRACT_THREADS, 0)  /* what needs real concurrency */
+#define CONTRACT(name) TEST_DEFINE(name, TEST_CONTRACT, 0)                 /* both backends */
+#define CONTRACT_THREADS(name) TEST_DEFINE(name, TEST_CONTRACT_THREADS, 0) /* what needs real concurrency */
 
 /* ---- checks: print file, line and values, and end the case's process ---- */
 _Noreturn void test_fail(const char *file, int line, const char *format, ...) CREW_PRINTF(3, 4);
@@ -61,20 +61,22 @@ _Noreturn void test_skip(const char *why); /* ends the case as "ok # SKIP why" *
 #define CHECK_STATUS(actual, expected) test_check_status(__FILE__, __LINE__, #actual, (actual), (expected))
 #define CHECK_STRING(actual, expected) test_check_string(__FILE__, __LINE__, #actual, (actual), (expected))
 
-static inline void test_check_eq(const char *file, int line, const char *what, long long actual, const char *expectation,
-                                 long long expected)
+static inline void test_check_eq(const char *file, int line, const char *what, long long actual,
+                                 const char *expectation, long long expected)
 {
     if (actual != expected)
         test_fail(file, line, "%s is %lld, not %s (%lld)", what, actual, expectation, expected);
 }
 
-static inline void test_check_status(const char *file, int line, const char *what, crew_status actual, crew_status expected)
+static inline void test_check_status(const char *file, int line, const char *what, crew_status actual,
+                                     crew_status expected)
 {
     if (actual != expected)
         test_fail(file, line, "%s is %s, not %s", what, crew_status_name(actual), crew_status_name(expected));
 }
 
-static inline void test_check_string(const char *file, int line, const char *what, const char *actual, const char *expected)
+static inline void test_check_string(const char *file, int line, const char *what, const char *actual,
+                                     const char *expected)
 {
     if (strcmp(actual, expected) != 0)
         test_fail(file, line, "%s is \"%s\", not \"%s\"", what, actual, expected);
@@ -82,31 +84,34 @@ static inline void test_check_string(const char *file, int line, const char *wha
 
 /* ---- gates instead of sleeps (mutex and condition variable; gate_wait gives up only by the case's time limit) ---- */
 struct gate;
-struct gate *gate_new(void);          /* closed, count 0 */
+struct gate *gate_new(void); /* closed, count 0 */
 void gate_free(struct gate *gate);
-void gate_add(struct gate *gate);     /* count + 1 */
+void gate_add(struct gate *gate);                      /* count + 1 */
 void gate_wait_for(struct gate *gate, unsigned count); /* until count >= this */
-bool gate_wait_until(struct gate *gate, unsigned count, int64_t timeout_ns); /* the same with a limit; false: it passed */
+bool gate_wait_until(struct gate *gate, unsigned count,
+                     int64_t timeout_ns); /* the same with a limit; false: it passed */
 unsigned gate_count(struct gate *gate);
 #define gate_open(gate) gate_add(gate)
 #define gate_wait(gate) gate_wait_for(gate, 1)
 
 /* ---- counting, clocks, threads, randomness ---- */
-typedef struct { _Atomic long n; } counter;      /* seq_cst */
-long counter_add(counter *c, long delta);        /* the new value */
+typedef struct {
+    _Atomic long n;
+} counter;                                /* seq_cst */
+long counter_add(counter *c, long delta); /* the new value */
 long counter_get(const counter *c);
-void counter_max(counter *c, long value);        /* c = max(c, value) */
+void counter_max(counter *c, long value); /* c = max(c, value) */
 
 int64_t test_now_ns(void);
 struct test_thread;
 struct test_thread *test_thread_start(void (*run)(void *), void *arg);
 void test_thread_join(struct test_thread *thread); /* and frees */
 
-uint64_t test_seed(void);                        /* TEST_SEED or random; printed at the case's start */
-uint64_t test_random(uint64_t *state);           /* splitmix64 */
+uint64_t test_seed(void);              /* TEST_SEED or random; printed at the case's start */
+uint64_t test_random(uint64_t *state); /* splitmix64 */
 
-unsigned test_threads_alive(void);               /* of this process, from /proc/self/task */
-bool test_under_sanitizer(void);                 /* ASan or TSan: timings and memory figures mean nothing */
+unsigned test_threads_alive(void); /* of this process, from /proc/self/task */
+bool test_under_sanitizer(void);   /* ASan or TSan: timings and memory figures mean nothing */
 
 /* ---- an allocator for crew_pool_options that counts, checks sizes, and can fail ---- */
 struct test_memory {
