@@ -95,7 +95,7 @@ void crewi_iterator_close(crew_iterator *iterator, crew_pool *pool)
 
 /* ---- one pull ---- */
 
-/* Calls the source for one item. 1, 0, or negative with *ret_error; CREW_FORKED ends it in a fork's child. */
+/* Calls the source for one item. 1, 0, or negative with *ret_error. */
 static int source_pull(crew_iterator *iterator, crewi_item *item, crewi_frame *frame, crew_error *ret_error)
 {
     unsigned char nothing[1]; /* for a job without argument */
@@ -389,6 +389,7 @@ void crewi_iterator_lost(crewi_task *task, crewi_frame *frame)
         item_unpull(iterator, frame->part);
     (void)crewi_refuse(&error, CREW_SOURCE_FAILED, "the source ended its thread");
     source_end(iterator, -1, &error);
+    pull_publish(iterator);
     pull_end(iterator);
 }
 

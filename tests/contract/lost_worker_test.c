@@ -297,7 +297,7 @@ static int ending_pull(void *user, void *ret_item)
     return counted_pull(user, ret_item);
 }
 
-CONTRACT_THREADS(a_source_that_ends_its_thread_has_failed)
+static void check_source_that_ends_its_thread(size_t chunk)
 {
     crew_pool *pool = contract_pool(CREW_OPTIONS(.flags = CREW_WORKERS_ONLY));
     struct counted_source source;
@@ -307,7 +307,7 @@ CONTRACT_THREADS(a_source_that_ends_its_thread_has_failed)
     counted_source_init(&source, ENDLESS);
     CHECK_STATUS(crew_imap(pool, &plus_100,
                            &(crew_source){.pull = ending_pull, .user = &source, .release = counted_release}, &stream,
-                           NULL),
+                           CREW_CALL(.chunk = chunk)),
                  CREW_OK);
     for (int i = 0; i < 2; i++)
         CHECK_STATUS(crew_iterator_next(stream, &value, NULL, far_away(), NULL), CREW_OK);
@@ -316,6 +316,16 @@ CONTRACT_THREADS(a_source_that_ends_its_thread_has_failed)
     crew_iterator_destroy(stream);
     CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
     counted_source_free(&source);
+}
+
+CONTRACT_THREADS(a_source_that_ends_its_thread_has_failed)
+{
+    check_source_that_ends_its_thread(0);
+}
+
+CONTRACT_THREADS(a_source_that_ends_its_thread_in_the_middle_of_a_chunk_loses_nothing_that_it_gave)
+{
+    check_source_that_ends_its_thread(4);
 }
 
 static void help(void *arg)
