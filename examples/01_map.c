@@ -17,7 +17,6 @@ CREW_JOB(collatz, size_t, uint32_t)
 {
     uint64_t n = *arg;
 
-    (void)context;
     for (*result = 0; n > 1; ++*result)
         n = n % 2 ? 3 * n + 1 : n / 2;
     return 0;

@@ -30,7 +30,6 @@ CREW_JOB(pay_off, struct loan, struct plan)
 {
     int64_t debt = arg->cents;
 
-    (void)context;
     *result = (struct plan){0, 0};
     while (debt > 0 && result->months < MONTHS_MAX) {
         int64_t interest = (debt * arg->rate + 60000) / 120000;

@@ -55,7 +55,6 @@ CREW_JOB_DROPS(percent_encode, crew_bytes, crew_bytes, crew_bytes_drop, crew_byt
     const unsigned char *from = arg->data;
     char *encoded = malloc(3 * arg->size), *end = encoded;
 
-    (void)context;
     if (!encoded)
         return crew_fail(1, "out of memory for a line of %zu bytes", arg->size);
     for (size_t i = 0; i < arg->size; i++)

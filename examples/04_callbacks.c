@@ -34,7 +34,6 @@ static bool is_prime(unsigned n)
 
 CREW_JOB(count_primes, unsigned, struct range)
 {
-    (void)context;
     *result = (struct range){*arg, 0};
     for (unsigned n = *arg; n < *arg + RANGE; n++)
         result->primes += is_prime(n);

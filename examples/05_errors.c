@@ -27,7 +27,6 @@ CREW_JOB(parse_price, text, double)
 {
     char *end;
 
-    (void)context;
     *result = strtod(*arg, &end);
     if (end == *arg || *end != '\0')
         return crew_fail(1, "\"%s\" is no price", *arg);

@@ -31,7 +31,6 @@ static int next_range(void *user, void *ret_item)
 
 CREW_JOB(find_divisor, uint64_t, uint64_t)
 {
-    (void)context;
     *result = 0;
     for (uint64_t divisor = *arg; divisor < *arg + RANGE && *result == 0 && !crew_should_stop(); divisor++)
         if (product % divisor == 0 && divisor < product)

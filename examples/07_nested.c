@@ -53,7 +53,6 @@ static int sort(struct part part);
 
 CREW_ACTION(quicksort, struct part)
 {
-    (void)context;
     return sort(*arg);
 }
 

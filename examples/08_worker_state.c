@@ -105,7 +105,6 @@ CREW_JOB(correct, text, struct correction)
 {
     struct scratch *scratch = crew_worker_state(); /* never NULL: with a worker_init, only workers run jobs */
 
-    (void)context;
     if (make_room(scratch, strlen(*arg)) != 0)
         return 1;
     scratch->words++;

@@ -205,9 +205,9 @@ unsigned crewi_thread_hash(void)
 /* ---- processes ---- */
 
 static crewi_atomic_u32 linux_generation;
-static pthread_mutex_t linux_fork_lock = PTHREAD_MUTEX_INITIALIZER; /* guards the next two */
+static pthread_mutex_t linux_fork_lock = PTHREAD_MUTEX_INITIALIZER; /* guards registering */
 static void (*linux_in_child)(void);
-static bool linux_is_watching;
+static crewi_atomic_u32 linux_is_watching; /* 1: registered; read without the lock, which a fork may leave held */
 
 static void linux_forked(void)
 {
@@ -223,14 +223,15 @@ uint32_t crewi_fork_generation(void)
 
 bool crewi_fork_watch(void (*in_child)(void))
 {
+    if (crewi_atomic_u32_load(&linux_is_watching))
+        return true;
     (void)pthread_mutex_lock(&linux_fork_lock);
-    if (!linux_is_watching) {
+    if (!crewi_atomic_u32_load(&linux_is_watching)) {
         linux_in_child = in_child;
-        linux_is_watching = pthread_atfork(NULL, NULL, linux_forked) == 0;
+        crewi_atomic_u32_store(&linux_is_watching, pthread_atfork(NULL, NULL, linux_forked) == 0);
     }
-    bool is_watching = linux_is_watching;
     (void)pthread_mutex_unlock(&linux_fork_lock);
-    return is_watching;
+    return crewi_atomic_u32_load(&linux_is_watching) != 0;
 }
 
 /* ---- memory ---- */
