@@ -163,6 +163,7 @@ static struct crewi_view apply_look(crewi_task *task)
     uint32_t state = crewi_atomic_u32_load(&task->state), phase = crewi_phase(state);
     return (struct crewi_view){
         .is_ready = crewi_is_ready(state),
+        .needs_callback = phase == CREWI_STORED,
         .has_unstarted = phase == CREWI_PENDING || phase == CREWI_STORED,
         .running = phase == CREWI_RUNNING,
     };

@@ -37,6 +37,10 @@ struct crewi_backend {
     void (*suspend)(crew_pool *pool, crewi_frame *frame);
     void (*resume)(crew_pool *pool, crewi_frame *frame);
 
+    /* What is urgent has waited long: it may be run though all permits are out. Their holders may be blocked by whoever waits
+     * for it. */
+    void (*urge)(crew_pool *pool);
+
     /* Calls kind->end for every queued entry, as crewi_gate_verdict says. */
     void (*sweep)(crew_pool *pool);
 

@@ -51,9 +51,10 @@ enum {
 /* How a target of waits stands. Not ready and nothing of the rest: it cannot be. */
 struct crewi_view {
     bool is_ready;
-    bool any_will_do;   /* one of the running parts is enough to make it ready; else all are needed */
-    bool has_unstarted; /* parts that have not started, so that it needs a thread */
-    size_t running;     /* parts that run, suspended ones included */
+    bool needs_callback; /* it is stored, and will be ready when the callback lane has dealt with it */
+    bool any_will_do;    /* one of the running parts is enough to make it ready; else all are needed */
+    bool has_unstarted;  /* parts that have not started, so that it needs a thread */
+    size_t running;      /* parts that run, suspended ones included */
 };
 
 /* What differs between kinds of task. */

@@ -375,7 +375,8 @@ static struct crewi_view map_look(crewi_task *task)
     view.has_unstarted = !map_is_exhausted(map);
     view.running = crewi_atomic_u32_load(&map->active);
     view.is_ready = map_is_ready(task);
-    view.has_unstarted |= map_is_waiting_for_callback(task);
+    view.needs_callback = map_is_waiting_for_callback(task);
+    view.has_unstarted |= view.needs_callback;
     return view;
 }
 

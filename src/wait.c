@@ -90,6 +90,22 @@ static bool wait_sleep(crewi_task *target, uint32_t expected, int64_t deadline_n
     return crewi_futex_wait(&target->state, expected, deadline_ns);
 }
 
+/* Sleeps until the word changes. A callback is waited for a moment only, then asked for even beyond the pool's limit: who holds
+ * the permits may want a lock that the job waiting here holds. */
+static void wait_sleep_in_graph(crewi_task *target, uint32_t expected)
+{
+    enum { MOMENT_NS = 10000000 };
+    crewi_cells *cells = crewi_cells_of(target->shard);
+    bool needs_callback = target->kind->look(target).needs_callback;
+    if (needs_callback && !wait_sleep(target, expected, crewi_clock_now_ns() + MOMENT_NS) &&
+        crewi_cells_enter_pool(cells)) {
+        crew_pool *pool = crewi_task_pool(target);
+        pool->backend->urge(pool);
+        crewi_cells_leave_pool(cells);
+    }
+    (void)wait_sleep(target, expected, CREWI_NEVER);
+}
+
 /* Sleeps for ever as a waiter that the graph knows. */
 static crew_status wait_in_graph(crewi_task *target, unsigned flags)
 {
@@ -99,7 +115,7 @@ static crew_status wait_in_graph(crewi_task *target, unsigned flags)
     crew_status status = crewi_graph_enter(&waiter);
     if (status != CREW_OK)
         return status;
-    (void)wait_sleep(target, expected, CREWI_NEVER);
+    wait_sleep_in_graph(target, expected);
     status = crewi_graph_verdict(&waiter);
     crewi_graph_leave(&waiter);
     return status;

@@ -192,6 +192,11 @@ static void serial_retract(crew_pool *pool)
 
 /* ---- helping and waiting ---- */
 
+static void serial_urge(crew_pool *pool)
+{
+    (void)pool; /* no thread to run it */
+}
+
 static bool serial_enter(crew_pool *pool)
 {
     return serial_try_turn(pool);
@@ -301,6 +306,7 @@ const struct crewi_backend crewi_backend_serial = {
     .leave = serial_leave,
     .suspend = serial_suspend,
     .resume = serial_resume,
+    .urge = serial_urge,
     .sweep = serial_sweep,
     .wake_all = serial_wake_all,
     .wait_threads = serial_wait_threads,

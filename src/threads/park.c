@@ -72,19 +72,37 @@ void crewi_permit_release(crewi_engine *engine)
 
 /* ---- waking ---- */
 
-void crewi_wake_one(crewi_engine *engine)
+/* With a permit, even if that is one too many: then the next to finish a task gives it back. If nobody sleeps, the next on
+ * its way to sleep has that permit. */
+static void engine_wake(crewi_engine *engine, bool beyond_limit)
 {
     crewi_lock_acquire(&engine->lock);
-    crewi_slot *slot = engine->executing < engine->workers ? engine->idle : NULL;
+    crewi_slot *slot = beyond_limit || engine->executing < engine->workers ? engine->idle : NULL;
+    engine->is_urged |= beyond_limit && !slot;
     if (slot) {
         engine_idle_remove(engine, slot);
         engine->executing++;
+        engine_note_pressure(engine);
         (void)crewi_atomic_u32_fetch_add(&engine->searchers, 1);
         crewi_atomic_u32_store(&slot->wake, CREWI_GRANTED);
     }
     crewi_lock_release(&engine->lock);
     if (slot)
         crewi_futex_wake_one(&slot->wake);
+}
+
+void crewi_wake_one(crewi_engine *engine)
+{
+    engine_wake(engine, false);
+}
+
+void crewi_threads_urge(crew_pool *pool)
+{
+    crewi_engine *engine = crewi_engine_of(pool);
+    if (crewi_queue_is_empty(&engine->urgent))
+        return;
+    engine_wake(engine, true);
+    crewi_engine_ensure_sleeper(engine);
 }
 
 /* [S2] after [S1], the push: a searcher will find the entry, or see it when it looks again before it sleeps [P3]. */
@@ -140,10 +158,12 @@ static void park_retract(crewi_slot *slot, bool has_ended)
 {
     crewi_engine *engine = slot->engine;
     crewi_lock_acquire(&engine->lock);
-    bool may_run = engine->executing < engine->workers;
+    bool may_run = engine->executing < engine->workers || engine->is_urged;
     if (slot->is_idle && (has_ended || may_run)) {
+        engine->is_urged = false;
         engine_idle_remove(engine, slot);
         engine->executing += !has_ended;
+        engine_note_pressure(engine);
         crewi_atomic_u32_store(&slot->wake, has_ended ? CREWI_DISMISSED : CREWI_GRANTED);
         if (!has_ended)
             (void)crewi_atomic_u32_fetch_add(&engine->searchers, 1);

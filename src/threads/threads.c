@@ -108,6 +108,18 @@ void crewi_engine_ensure_reserve(crewi_engine *engine)
         (void)engine_start_thread(engine, index);
 }
 
+static bool sleeper_is_wanted(const crewi_engine *engine)
+{
+    return engine->is_urged && !engine->idle && engine->arriving == 0;
+}
+
+void crewi_engine_ensure_sleeper(crewi_engine *engine)
+{
+    unsigned index = engine_reserve_index(engine, sleeper_is_wanted);
+    if (index < engine->slots_max)
+        (void)engine_start_thread(engine, index);
+}
+
 /* ---- open ---- */
 
 static size_t engine_size(unsigned slots_max)
@@ -348,6 +360,7 @@ const struct crewi_backend crewi_backend_threads = {
     .leave = threads_leave,
     .suspend = crewi_threads_suspend,
     .resume = crewi_threads_resume,
+    .urge = crewi_threads_urge,
     .sweep = threads_sweep,
     .wake_all = crewi_threads_wake_all,
     .wait_threads = threads_wait,

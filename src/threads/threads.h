@@ -65,6 +65,7 @@ typedef struct crewi_engine {
     unsigned suspended;
     unsigned initialised; /* threads that got through worker_init (or have none to) */
     bool is_open;         /* create has succeeded, or will not fail for an initializer any more */
+    bool is_urged;        /* the next worker that looks for work before it sleeps may run it beyond the permits */
     bool cannot_start;    /* the last start of a thread failed */
     bool has_init_failure;
     crew_error init_failure; /* the first */
@@ -97,11 +98,14 @@ void crewi_permit_release(crewi_engine *engine);
 bool crewi_permit_try(crewi_engine *engine);
 void crewi_threads_suspend(crew_pool *pool, crewi_frame *frame);
 void crewi_threads_resume(crew_pool *pool, crewi_frame *frame);
+void crewi_threads_urge(crew_pool *pool);
 void crewi_threads_wake_all(crew_pool *pool);
 
 /* threads.c */
 /* Sees to it that whoever releases a permit, or submits, finds a thread to wake: only workers can start one. */
 void crewi_engine_ensure_reserve(crewi_engine *engine);
+/* The same for work that must not wait for a permit. */
+void crewi_engine_ensure_sleeper(crewi_engine *engine);
 /* Create and join look again. */
 void crewi_engine_tell(crewi_engine *engine);
 

@@ -298,3 +298,72 @@ CONTRACT(what_a_handle_or_a_callback_sees_is_not_unhandled)
     CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
     CHECK_EQ(counter_get(&unhandled.calls), 0);
 }
+
+/* ---- a job that holds a lock, and waits for a callback ---- */
+
+struct vault {
+    pthread_mutex_t lock;
+    struct gate *at_the_door;
+    counter calls, entered;
+};
+
+static int enter_vault_fn(const void *arg, void *result, void *context)
+{
+    struct vault *vault = context;
+
+    (void)arg;
+    (void)result;
+    gate_add(vault->at_the_door);
+    CHECK_EQ(pthread_mutex_lock(&vault->lock), 0);
+    counter_add(&vault->entered, 1);
+    CHECK_EQ(pthread_mutex_unlock(&vault->lock), 0);
+    return 0;
+}
+
+static const crew_job enter_vault = {enter_vault_fn, 0, 0, "enter_vault", NULL, NULL};
+
+static void call_vault(const crew_outcome *outcome, void *user)
+{
+    CHECK_STATUS(outcome->status, CREW_OK);
+    counter_add(&((struct vault *)user)->calls, 1);
+}
+
+/* Holds the lock until the only worker's stand-in wants it, so that no thread may execute any more; then waits. */
+static int guard_vault_fn(const void *arg, void *result, void *context)
+{
+    struct vault *vault = context;
+    crew_pool *pool = crew_current_pool();
+    crew_result *visitor, *told;
+    long value;
+
+    (void)arg;
+    (void)result;
+    CHECK_EQ(pthread_mutex_lock(&vault->lock), 0);
+    CHECK_STATUS(crew_apply_async(pool, &enter_vault, NULL, &visitor, CREW_CALL(.context = vault)), CREW_OK);
+    while (gate_count(vault->at_the_door) == 0)
+        CHECK_STATUS(crew_result_wait(visitor, crew_after_ms(1)), CREW_TIMEOUT);
+    CHECK_STATUS(crew_apply_async(pool, &twice, &(int){4}, &told,
+                                  CREW_CALL(.on_done = call_vault, .user = vault, .flags = CREW_READY_AFTER_DONE)),
+                 CREW_OK);
+    CHECK_STATUS(crew_result_get(told, &value, CREW_FOREVER), CREW_OK);
+    CHECK_EQ(counter_get(&vault->calls), 1);
+    CHECK_EQ(pthread_mutex_unlock(&vault->lock), 0);
+    crew_result_destroy(told);
+    crew_result_destroy(visitor);
+    return 0;
+}
+
+static const crew_job guard_vault = {guard_vault_fn, 0, 0, "guard_vault", NULL, NULL};
+
+CONTRACT_THREADS(a_callback_gets_a_thread_though_all_workers_want_a_lock_of_the_job_that_waits_for_it)
+{
+    crew_pool *pool = contract_pool(CREW_OPTIONS(.workers = 1));
+    struct vault vault = {.at_the_door = gate_new()};
+
+    CHECK_EQ(pthread_mutex_init(&vault.lock, NULL), 0);
+    CHECK_STATUS(crew_apply_async(pool, &guard_vault, NULL, NULL, CREW_CALL(.context = &vault)), CREW_OK);
+    CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
+    CHECK_EQ(counter_get(&vault.entered), 1);
+    gate_free(vault.at_the_door);
+    CHECK_EQ(pthread_mutex_destroy(&vault.lock), 0);
+}
