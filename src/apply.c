@@ -41,7 +41,7 @@ static crew_result *record_new(crew_pool *pool, const crew_job *job, const void 
     crew_result *result = crewi_cells_alloc(pool->cells, crewi_thread_hash(), record_size(job), &shard);
     if (!result)
         return NULL;
-    crewi_task_init(&result->task, &crewi_kind_apply, shard, state, state & CREWI_HANDLE ? 3 : 2);
+    crewi_task_init(&result->task, &crewi_kind_apply, shard, state, state & CREWI_HANDLE ? 2 : 1);
     crewi_result_init(result, job, call);
     if (job->arg_size > 0)
         memcpy(record_argument(result), arg, job->arg_size);
@@ -79,6 +79,7 @@ static void apply_settle(crew_result *result, crew_status status, int code, cons
         crewi_error_from_frame(&error, status, code, frame, result->job);
         crewi_result_keep_error(result, &error);
     }
+    crewi_task_count_ended(&result->task);
     crewi_result_store(result, status);
 }
 
@@ -105,6 +106,7 @@ static void apply_run_claimed(crewi_task *task, crewi_frame *frame)
         return;
     }
     crewi_task_leave_place(task);
+    crewi_task_count_started(task);
     apply_execute(result, frame);
 }
 
@@ -250,8 +252,6 @@ static bool apply_withdraw(crew_pool *pool, crew_result *result)
     if (!crewi_task_claim(&result->task))
         return false;
     crewi_task_leave_place(&result->task);
-    crewi_task_count_ended(&result->task);
-    crewi_task_unref(&result->task); /* the end's */
     crewi_gate_leave(pool);
     pool->backend->retract(pool);
     return true;
@@ -280,7 +280,11 @@ crew_status crew_apply(crew_pool *pool, const crew_job *job, const void *arg, vo
     status = apply_accept(pool, job, arg, &call, true, &result, &run_here);
     if (status != CREW_OK)
         return status;
-    apply_submit(pool, result, run_here);
+    bool has_run = pool->options.kind == CREW_THREADS && !run_here && crewi_help(&result->task); /* wakes nobody */
+    if (has_run)
+        crewi_task_unref(&result->task); /* the entry's */
+    else
+        apply_submit(pool, result, run_here);
     status = crewi_wait(&result->task, CREWI_NEVER, 0);
     if (status != CREW_OK && !apply_withdraw(pool, result))
         status = crewi_wait(&result->task, CREWI_NEVER, CREWI_WAIT_MUST);

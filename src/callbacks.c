@@ -22,6 +22,7 @@ static void lane_submit(crew_pool *pool)
 
 void crewi_lane_queue(crew_result *result)
 {
+    crewi_task_ref(&result->task); /* given up by lane_done */
     crewi_queue_push(&crewi_task_pool(&result->task)->lane.results, &result->lane_link);
 }
 
@@ -60,6 +61,7 @@ static void lane_done(crew_pool *pool, crew_result *result, bool go_on)
     if (!is_last && !go_on)
         lane_submit(pool);
     crewi_result_finish(result);
+    crewi_task_unref(&result->task);
 }
 
 static void lane_run(crewi_task *task, crewi_frame *frame)

@@ -177,6 +177,7 @@ static void chunk_start(crewi_chunk *chunk)
     chunk_unlist(chunk);
     iterator->running++;
     crewi_lock_release(&iterator->lock);
+    crewi_task_count_started(&chunk->task);
 }
 
 static void chunk_finish(crewi_chunk *chunk)

@@ -86,7 +86,7 @@ struct crewi_task {
     const struct crewi_task_kind *kind;
     crewi_shard *shard;
     crewi_atomic_u32 state;
-    crewi_atomic_u32 refs; /* queue entry, end, handle, participants; free at 0 */
+    crewi_atomic_u32 refs; /* queue entry, handle, callback lane, participants; free at 0 */
 };
 
 /* Valid until the task has ended; whoever holds only a handle comes in by crewi_cells_enter_pool. */
@@ -117,7 +117,9 @@ static inline bool crewi_is_ready(uint32_t state)
 
 void crewi_task_init(crewi_task *task, const struct crewi_task_kind *kind, crewi_shard *shard, uint32_t state,
                      uint32_t refs);
-bool crewi_task_claim(crewi_task *task); /* counted as claimed */
+bool crewi_task_claim(crewi_task *task);
+/* What runs is counted when it starts and when it has ended; what ends without having run is not. */
+void crewi_task_count_started(crewi_task *task);
 void crewi_task_count_ended(crewi_task *task);
 void crewi_task_ref(crewi_task *task);
 void crewi_task_unref(crewi_task *task);
@@ -189,7 +191,7 @@ enum { CREWI_STRIPES = 8 };
 
 /* Counters that nobody waits for: each thread adds to its own stripe, a query sums up. */
 struct crewi_stripe {
-    _Alignas(CREWI_CACHE_LINE) crewi_atomic_u64 claimed, ended, done, failed;
+    _Alignas(CREWI_CACHE_LINE) crewi_atomic_u64 started, ended, done, failed;
 };
 
 struct crew_pool {
@@ -291,6 +293,8 @@ void crewi_lane_init(crew_pool *pool);
 void crewi_graph_reset(void);                  /* in a fork's child */
 enum crewi_wait_flags { CREWI_WAIT_MUST = 1 }; /* cannot be refused: arrays are borrowed; the others in a cycle are */
 crew_status crewi_wait(crewi_task *target, int64_t deadline_ns, unsigned flags);
+/* Runs something that `target` needs, where the caller may. False: nothing was run. */
+bool crewi_help(crewi_task *target);
 /* Whether this thread has stack left to run a job on top of what it runs. */
 bool crewi_stack_is_enough(void);
 /* Whether a wait for new work of this pool, started here, could be served at all. */

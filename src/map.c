@@ -77,8 +77,11 @@ static crew_status map_outcome(struct map *map)
 
 static void map_finish(struct map *map, size_t count)
 {
-    if (count > 0 && crewi_atomic_size_fetch_add(&map->finished, count) + count == map->n)
-        crewi_result_store(&map->result, map_outcome(map));
+    if (count == 0 || crewi_atomic_size_fetch_add(&map->finished, count) + count < map->n)
+        return;
+    if (crewi_phase(crewi_atomic_u32_load(&map->result.task.state)) != CREWI_PENDING)
+        crewi_task_count_ended(&map->result.task);
+    crewi_result_store(&map->result, map_outcome(map));
 }
 
 /* Items that were claimed and will not run. `lost`: because of a cancel or the pool's end. */
@@ -232,7 +235,8 @@ static void map_work(struct map *map, crewi_frame *frame, size_t rounds, bool pa
             (void)crewi_atomic_u32_fetch_sub(&map->active, 1);
             return;
         }
-        (void)crewi_task_claim(task);
+        if (crewi_task_claim(task))
+            crewi_task_count_started(task);
         crewi_task_leave_place(task);
         if (passes_on && !map_is_exhausted(map)) {
             crewi_task_ref(task);
@@ -413,7 +417,6 @@ bool crewi_map_withdraw(crew_result *result)
         (void)map_skip_rest(map, true);
         return false;
     }
-    crewi_task_unref(task); /* the end's */
     crewi_gate_leave(pool);
     return true;
 }
@@ -441,7 +444,7 @@ static struct map *map_new(crew_pool *pool, const crew_job *job, const struct cr
     struct map *map = crewi_cells_alloc(pool->cells, crewi_thread_hash(), map_size(input->columns_count), &shard);
     if (!map)
         return NULL;
-    crewi_task_init(&map->result.task, &crewi_kind_map, shard, state, state & CREWI_HANDLE ? 3 : 2);
+    crewi_task_init(&map->result.task, &crewi_kind_map, shard, state, state & CREWI_HANDLE ? 2 : 1);
     crewi_result_init(&map->result, job, call);
     map->args = input->args;
     map->values = input->values;

@@ -32,7 +32,7 @@ static void pool_init_words(crew_pool *pool)
     crewi_atomic_u32_init(&pool->room_waiters, 0);
     crewi_lock_init(&pool->iterators_lock);
     for (size_t i = 0; i < CREWI_STRIPES; i++) {
-        crewi_atomic_u64_init(&pool->stripes[i].claimed, 0);
+        crewi_atomic_u64_init(&pool->stripes[i].started, 0);
         crewi_atomic_u64_init(&pool->stripes[i].ended, 0);
         crewi_atomic_u64_init(&pool->stripes[i].done, 0);
         crewi_atomic_u64_init(&pool->stripes[i].failed, 0);
@@ -246,14 +246,14 @@ static int pool_state(crew_pool *pool, uint64_t gate)
 
 static void info_add_stripes(const crew_pool *pool, crew_pool_info *info)
 {
-    uint64_t claimed = 0, ended = 0;
+    uint64_t started = 0, ended = 0;
     for (size_t i = 0; i < CREWI_STRIPES; i++) { /* relaxed: a look, not an edge */
         ended += crewi_atomic_u64_load_relaxed(&pool->stripes[i].ended);
-        claimed += crewi_atomic_u64_load_relaxed(&pool->stripes[i].claimed);
+        started += crewi_atomic_u64_load_relaxed(&pool->stripes[i].started);
         info->done += crewi_atomic_u64_load_relaxed(&pool->stripes[i].done);
         info->failed += crewi_atomic_u64_load_relaxed(&pool->stripes[i].failed);
     }
-    info->running = claimed > ended ? (size_t)(claimed - ended) : 0;
+    info->running = started > ended ? (size_t)(started - ended) : 0;
 }
 
 crew_status crew_pool_query(crew_pool *pool, crew_pool_info *ret_info)

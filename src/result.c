@@ -53,15 +53,15 @@ void crewi_result_error(const crew_result *result, crew_error *ret_error)
 
 /* ---- the ending side ---- */
 
-/* Moves the phase on, and wakes who slept for it. Everything before happens before ready is seen: the CAS releases, readers
- * of the state acquire. */
-static uint32_t result_publish(crew_result *result, uint32_t phase)
+/* Moves the phase on, with `bits`, and wakes who slept for it. Everything before happens before ready is seen: the CAS
+ * releases, readers of the state acquire. */
+static uint32_t result_publish(crew_result *result, uint32_t phase, uint32_t bits)
 {
     uint32_t state = crewi_atomic_u32_load(&result->task.state), next;
     do {
         if (crewi_phase(state) >= phase)
             return state; /* the lane was faster */
-        next = (state & ~(uint32_t)CREWI_PHASE) | phase;
+        next = (state & ~(uint32_t)CREWI_PHASE) | phase | bits;
         if (crewi_is_ready(next))
             next &= ~(uint32_t)CREWI_WAITERS;
     } while (!crewi_atomic_u32_cas(&result->task.state, &state, next));
@@ -86,25 +86,6 @@ static uint32_t result_outcome_bits(const crew_result *result, crew_status statu
     return (uint32_t)status << CREWI_STATUS_SHIFT | after_done;
 }
 
-/* The caller holds a reference besides the end's: the lane may be through with the result before this returns. */
-void crewi_result_store(crew_result *result, crew_status status)
-{
-    crew_pool *pool = crewi_task_pool(&result->task);
-    struct crewi_stripe *stripe = crewi_stripe(pool);
-    crewi_count(status == CREW_OK ? &stripe->done : &stripe->failed);
-    (void)crewi_task_claim(&result->task); /* a map of which nothing ran */
-    uint32_t before = crewi_atomic_u32_fetch_or(&result->task.state, result_outcome_bits(result, status));
-    bool is_told = result->on_done || result_is_unhandled(result, before, status);
-    if (is_told)
-        crewi_lane_queue(result); /* before it is seen, so that results enter in the order in which they are seen */
-    (void)result_publish(result, CREWI_STORED);
-    crewi_count(&stripe->ended);
-    if (is_told)
-        crewi_lane_announce(pool);
-    else
-        crewi_result_finish(result);
-}
-
 /* Of the end (DONE) and of the handle's end, whichever is later: one of the two sees the other's bit. */
 static void result_drop_value(crew_result *result, uint32_t state)
 {
@@ -113,16 +94,36 @@ static void result_drop_value(crew_result *result, uint32_t state)
         result->job->drop_result(crewi_apply_value(result), result->context);
 }
 
-/* The reference goes before the gate: memory may outlive the pool, not the other way round; and nothing of the
- * result may be dropped after the pool said that all is over. */
-void crewi_result_finish(crew_result *result)
+/* The value goes before the gate: nothing may be dropped after the pool said that all is over. */
+static void result_finish(crew_result *result, uint32_t bits)
 {
     crew_pool *pool = crewi_task_pool(&result->task);
-    uint32_t state = result_publish(result, CREWI_DONE);
+    uint32_t state = result_publish(result, CREWI_DONE, bits) | bits;
     if (!(state & CREWI_HANDLE))
         result_drop_value(result, state);
-    crewi_task_unref(&result->task);
     crewi_gate_leave(pool);
+}
+
+void crewi_result_finish(crew_result *result)
+{
+    result_finish(result, 0);
+}
+
+/* The caller holds a reference, and keeps it until this has returned. */
+void crewi_result_store(crew_result *result, crew_status status)
+{
+    crew_pool *pool = crewi_task_pool(&result->task);
+    struct crewi_stripe *stripe = crewi_stripe(pool);
+    crewi_count(status == CREW_OK ? &stripe->done : &stripe->failed);
+    uint32_t state = crewi_atomic_u32_load(&result->task.state), bits = result_outcome_bits(result, status);
+    if (!result->on_done && !result_is_unhandled(result, state, status)) {
+        result_finish(result, bits);
+        return;
+    }
+    (void)crewi_atomic_u32_fetch_or(&result->task.state, bits); /* the lane reads it as soon as it has the result */
+    crewi_lane_queue(result); /* before it is seen, so that results enter in the order in which they are seen */
+    (void)result_publish(result, CREWI_STORED, 0);
+    crewi_lane_announce(pool);
 }
 
 /* ---- looking ---- */

@@ -41,7 +41,7 @@ const void *crewi_result_value(const crew_result *result);
 /* callbacks.c: the lane takes the result over and finishes it. Queued, it has its place; announced, it is sure to be told. */
 void crewi_lane_queue(crew_result *result);
 void crewi_lane_announce(crew_pool *pool);
-/* What the lane, or store itself where there is no callback, does last. */
+/* What the lane does last. Without a callback, store has done it. */
 void crewi_result_finish(crew_result *result);
 
 /* apply.c */

@@ -16,11 +16,14 @@ bool crewi_task_claim(crewi_task *task)
 {
     uint32_t state = crewi_atomic_u32_load(&task->state);
     while (crewi_phase(state) == CREWI_PENDING)
-        if (crewi_atomic_u32_cas(&task->state, &state, state + CREWI_RUNNING)) {
-            crewi_count(&crewi_stripe(crewi_task_pool(task))->claimed);
+        if (crewi_atomic_u32_cas(&task->state, &state, state + CREWI_RUNNING))
             return true;
-        }
     return false;
+}
+
+void crewi_task_count_started(crewi_task *task)
+{
+    crewi_count(&crewi_stripe(crewi_task_pool(task))->started);
 }
 
 void crewi_task_count_ended(crewi_task *task)
@@ -36,7 +39,8 @@ void crewi_task_ref(crewi_task *task)
 
 void crewi_task_unref(crewi_task *task)
 {
-    if (crewi_atomic_u32_fetch_sub(&task->refs, 1) == 1)
+    /* The only reference is given up without an atomic step: nobody but its holder could make another. */
+    if (crewi_atomic_u32_load(&task->refs) == 1 || crewi_atomic_u32_fetch_sub(&task->refs, 1) == 1)
         task->kind->free(task);
 }
 

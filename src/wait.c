@@ -43,8 +43,7 @@ static bool help_from_outside(crewi_task *target)
     return true;
 }
 
-/* Runs something that `target` needs, where the caller may. False: nothing was run. */
-static bool wait_help(crewi_task *target)
+bool crewi_help(crewi_task *target)
 {
     crewi_cells *cells = crewi_cells_of(target->shard);
     if (!crewi_stack_is_enough() || !crewi_cells_enter_pool(cells))
@@ -67,7 +66,7 @@ static bool wait_help_along(crewi_task *target)
         crewi_task_unref(target);
         if (!next)
             return false;
-        helped = wait_help(next);
+        helped = crewi_help(next);
         target = next;
     }
     crewi_task_unref(target);
@@ -148,7 +147,7 @@ crew_status crewi_wait(crewi_task *target, int64_t deadline_ns, unsigned flags)
 {
     while (!target->kind->is_ready(target)) {
         bool is_inside = crewi_frame_top() != NULL;
-        if (deadline_ns == CREWI_NEVER && (wait_help(target) || (is_inside && wait_help_along(target))))
+        if (deadline_ns == CREWI_NEVER && (crewi_help(target) || (is_inside && wait_help_along(target))))
             continue;
         if (crewi_task_is_forked(target))
             return CREW_FORKED;
@@ -157,7 +156,7 @@ crew_status crewi_wait(crewi_task *target, int64_t deadline_ns, unsigned flags)
         crew_status status = is_inside ? wait_parked(target, deadline_ns, flags) : wait_outside(target, deadline_ns);
         if (status == CREW_TIMEOUT && target->kind->is_ready(target))
             break;
-        if (status == CREW_TOO_DEEP && wait_help(target)) /* what was not there a moment ago */
+        if (status == CREW_TOO_DEEP && crewi_help(target)) /* what was not there a moment ago */
             continue;
         if (status != CREW_OK)
             return status;

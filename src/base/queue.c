@@ -44,18 +44,28 @@ static void queue_refill(crewi_queue *queue)
     queue->last = newest;
 }
 
-crewi_link *crewi_queue_pop(crewi_queue *queue)
+crewi_link *crewi_queue_pop_chain(crewi_queue *queue, size_t most)
 {
     if (crewi_queue_is_empty(queue))
         return NULL;
     crewi_lock_acquire(&queue->lock);
     if (!crewi_atomic_ptr_load(&queue->first))
         queue_refill(queue);
-    crewi_link *link = crewi_atomic_ptr_load(&queue->first);
-    if (link)
-        crewi_atomic_ptr_store(&queue->first, link->next);
+    crewi_link *chain = crewi_atomic_ptr_load(&queue->first), *last = chain;
+    for (size_t count = 1; last && last->next && count < most; count++)
+        last = last->next;
+    if (last) {
+        /* relaxed: consumers have the lock, and who reads an older value only takes the queue for not empty a little longer */
+        crewi_atomic_ptr_store_relaxed(&queue->first, last->next);
+        last->next = NULL;
+    }
     crewi_lock_release(&queue->lock);
-    return link;
+    return chain;
+}
+
+crewi_link *crewi_queue_pop(crewi_queue *queue)
+{
+    return crewi_queue_pop_chain(queue, 1);
 }
 
 bool crewi_queue_is_empty(const crewi_queue *queue)

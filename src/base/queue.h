@@ -24,6 +24,8 @@ void crewi_queue_push(crewi_queue *queue, crewi_link *link);
 
 /* The oldest link, or NULL. Links that one thread pushed come out in its order. */
 crewi_link *crewi_queue_pop(crewi_queue *queue);
+/* The oldest links, at most so many, chained in their order; or NULL. */
+crewi_link *crewi_queue_pop_chain(crewi_queue *queue, size_t most);
 
 /* Never says "empty" when a push that happened before has not been popped. */
 bool crewi_queue_is_empty(const crewi_queue *queue);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 enum { COMPACTION_SLACK = 256 }; /* dead entries that may lie in the queues besides one for each live one */
+enum { SWEEP_AT_ONCE = 64 };     /* entries that terminate takes out of a queue for one lock */
 
 /* ---- starting threads ---- */
 
@@ -207,12 +208,21 @@ static void sweep_end(crewi_task *task, crew_status status)
     crewi_task_unref(task);
 }
 
+/* Some at a time: what is in hand here, nobody else who sweeps can end meanwhile. */
+static void sweep_queue(crewi_queue *queue, crew_status status)
+{
+    for (crewi_link *link, *next; (link = crewi_queue_pop_chain(queue, SWEEP_AT_ONCE));)
+        for (; link; link = next) {
+            next = link->next;
+            sweep_end(crewi_task_of_link(link), status);
+        }
+}
+
 static void threads_sweep(crew_pool *pool)
 {
     crewi_engine *engine = crewi_engine_of(pool);
     crew_status status = crewi_gate_verdict(pool);
-    for (crewi_link *link; (link = crewi_queue_pop(&engine->injector));)
-        sweep_end(crewi_task_of_link(link), status);
+    sweep_queue(&engine->injector, status);
     unsigned used = crewi_atomic_u32_load(&engine->slots_used);
     for (unsigned i = 0; i < used; i++) {
         crewi_slot *slot = crewi_atomic_ptr_load(&engine->slots[i]);

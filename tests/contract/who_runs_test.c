@@ -475,3 +475,31 @@ CONTRACT_THREADS(a_worker_tells_when_it_begins_to_run_jobs_and_when_it_stops)
     CHECK(counter_get(&runs_begun) >= 1);
     CHECK_EQ(counter_get(&runs_begun), counter_get(&runs_ended));
 }
+
+/* ---- serially the caller is the worker ---- */
+
+CREW_JOB(index_and_state, int, int)
+{
+    *result = crew_worker_index() == 0 && crew_worker_state() != NULL;
+    return 0;
+}
+
+static int give_state(void *user, int worker, void **ret_state)
+{
+    (void)worker;
+    *ret_state = user;
+    return 0;
+}
+
+TEST(a_serial_pool_that_helps_still_runs_an_applied_job_as_its_worker_and_after_its_initializer)
+{
+    int is_worker = 0, state = 0;
+    crew_pool *pool;
+
+    CHECK_STATUS(crew_pool_create(&pool, CREW_OPTIONS(.kind = CREW_SERIAL, .worker_init = give_state, .user = &state,
+                                                      .flags = CREW_CALLER_HELPS | CREW_LAZY_INIT)),
+                 CREW_OK);
+    CHECK_STATUS(crew_apply(pool, &index_and_state, &(int){0}, &is_worker, NULL), CREW_OK);
+    CHECK_EQ(is_worker, 1);
+    CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
+}
