@@ -108,7 +108,7 @@ typedef struct crew_pool_options {
     void (*worker_exit)(void *user, int worker, void *state);
     /* Called around a run of jobs on a worker: running 1 before the first, 0 before it waits or sleeps. */
     void (*worker_run)(void *user, int worker, int running);
-    /* Told of a failure that no handle and no callback would see; runs as a callback. */
+    /* Told of a failure (FAILED, BROKEN, WORKER_LOST) that no handle and no callback would see; runs as a callback. */
     void (*on_unhandled)(const crew_outcome *outcome, void *user);
     void *user; /* handed to all of these, and to alloc and free */
     size_t

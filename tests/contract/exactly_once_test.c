@@ -93,6 +93,49 @@ CONTRACT_THREADS(a_terminated_job_is_dropped_by_terminate_itself_and_ends_once)
     ledger_check(&ledger, 20, 0);
 }
 
+struct litter {
+    struct ledger ledger;
+    crew_result *results[20];
+    struct gate *submitted, *go;
+};
+
+static int submit_litter_fn(const void *arg, void *result, void *context)
+{
+    struct litter *litter = context;
+
+    (void)arg;
+    (void)result;
+    for (long i = 0; i < 20; i++)
+        CHECK_STATUS(ledger_submit(&litter->ledger, crew_current_pool(), i, &litter->results[i]), CREW_OK);
+    gate_open(litter->submitted);
+    gate_wait(litter->go);
+    return 0;
+}
+
+CONTRACT_THREADS(what_a_running_job_has_submitted_is_ended_by_terminate_itself)
+{
+    static const crew_job submit_litter = {submit_litter_fn, 0, 0, "submit_litter", NULL, NULL};
+    struct litter litter = {.submitted = gate_new(), .go = gate_new()};
+    crew_pool *pool = contract_pool(NULL);
+    struct blocker blocker;
+
+    blocker_hold(&blocker, pool, config->workers - 1);
+    CHECK_STATUS(crew_apply_async(pool, &submit_litter, NULL, NULL, CREW_CALL(.context = &litter)), CREW_OK);
+    gate_wait(litter.submitted);
+    CHECK_STATUS(crew_pool_terminate(pool), CREW_OK);
+    CHECK_EQ(counter_get(&litter.ledger.args_dropped), 20);
+    for (long i = 0; i < 20; i++) {
+        CHECK_STATUS(crew_result_status(litter.results[i]), CREW_TERMINATED);
+        crew_result_destroy(litter.results[i]);
+    }
+    gate_open(litter.go);
+    end_pool(pool, &blocker);
+    CHECK_EQ(counter_get(&litter.ledger.runs), 0);
+    ledger_check(&litter.ledger, 20, 0);
+    gate_free(litter.submitted);
+    gate_free(litter.go);
+}
+
 /* Of a queued job: its end is known, and explained, before anything else happens. */
 static void check_ended_unrun(crew_result *result, crew_status expected)
 {

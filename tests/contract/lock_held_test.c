@@ -11,7 +11,7 @@
 struct lock_holder {
     pthread_mutex_t lock;
     crew_result *slow;
-    struct gate *locked;
+    struct gate *locked, *surrounded;
     counter strangers, deadlocks;
     bool spawns;
 };
@@ -48,6 +48,7 @@ static int holder_fn(const void *arg, void *result, void *context)
     if (holder->spawns)
         submit_strangers(holder, crew_current_pool());
     gate_open(holder->locked);
+    gate_wait(holder->surrounded);
     CHECK_STATUS(crew_result_wait(holder->slow, CREW_FOREVER), CREW_OK);
     CHECK_EQ(pthread_mutex_unlock(&holder->lock), 0);
     return 0;
@@ -57,7 +58,7 @@ static void lock_holder_init(struct lock_holder *holder, bool spawns)
 {
     pthread_mutexattr_t checking;
 
-    *holder = (struct lock_holder){.locked = gate_new(), .spawns = spawns};
+    *holder = (struct lock_holder){.locked = gate_new(), .surrounded = gate_new(), .spawns = spawns};
     CHECK_EQ(pthread_mutexattr_init(&checking), 0);
     CHECK_EQ(pthread_mutexattr_settype(&checking, PTHREAD_MUTEX_ERRORCHECK), 0);
     CHECK_EQ(pthread_mutex_init(&holder->lock, &checking), 0);
@@ -82,6 +83,7 @@ static void holder_meets_strangers(bool spawns, unsigned spares_max)
     gate_wait(holder.locked);
     if (!spawns)
         submit_strangers(&holder, pool);
+    gate_open(holder.surrounded);
     CHECK_STATUS(crew_result_wait(done, crew_after_ns(NOT_YET_NS)), CREW_TIMEOUT);
     blocker_let_go(&blocker);
     CHECK_STATUS(crew_result_wait(done, far_away()), CREW_OK);
@@ -92,6 +94,7 @@ static void holder_meets_strangers(bool spawns, unsigned spares_max)
     crew_result_destroy(holder.slow);
     CHECK_EQ(pthread_mutex_destroy(&holder.lock), 0);
     gate_free(holder.locked);
+    gate_free(holder.surrounded);
     blocker_free(&blocker);
 }
 

@@ -336,6 +336,91 @@ static void check_page_error(const crew_result *result, unsigned char number)
     CHECK_STRING(error.message, message);
 }
 
+CREW_JOB(fill_page_in_two_halves, struct blocker *, struct page)
+{
+    (void)context;
+    memset(result->bytes, 7, sizeof result->bytes / 2);
+    gate_add((*arg)->started);
+    gate_wait((*arg)->go);
+    memset(result->bytes, 7, sizeof result->bytes);
+    return 0;
+}
+
+CONTRACT_THREADS(a_result_is_not_ready_while_its_job_runs)
+{
+    crew_pool *pool = contract_pool(NULL);
+    struct blocker blocker = {gate_new(), gate_new()}, *argument = &blocker;
+    crew_result *result;
+    struct page page;
+
+    CHECK_STATUS(crew_apply_async(pool, &fill_page_in_two_halves, &argument, &result, NULL), CREW_OK);
+    gate_wait(blocker.started);
+    CHECK_STATUS(crew_result_status(result), CREW_BUSY);
+    CHECK_STATUS(crew_result_get(result, &page, CREW_NOW), CREW_TIMEOUT);
+    blocker_let_go(&blocker);
+    CHECK_STATUS(crew_result_wait(result, far_away()), CREW_OK);
+    check_page(result, 7);
+    crew_result_destroy(result);
+    CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
+    blocker_free(&blocker);
+}
+
+/* Many sleep for the same result, round after round: to wake them all takes a while, so that the first of them looks at it
+ * when whoever made it ready has hardly gone on. */
+enum { SLEEPERS = 16 };
+
+struct dormitory {
+    struct gate *begin, *about_to_sleep, *awake; /* counted through all rounds */
+    crew_result *result;
+};
+
+static void sleep_until_ready(void *arg)
+{
+    struct dormitory *dormitory = arg;
+
+    for (unsigned round = 1; round <= rounds(100); round++) {
+        gate_wait_for(dormitory->begin, round);
+        gate_add(dormitory->about_to_sleep);
+        CHECK_STATUS(crew_result_wait(dormitory->result, far_away()), CREW_OK);
+        CHECK_STATUS(crew_result_status(dormitory->result), CREW_FAILED);
+        check_page_error(dormitory->result, 7);
+        gate_add(dormitory->awake);
+    }
+}
+
+/* The argument is how many sleepers there have been in all rounds. */
+CREW_ACTION(fail_when_they_sleep, unsigned)
+{
+    gate_wait_for(((struct dormitory *)context)->about_to_sleep, *arg);
+    return crew_fail(7, "page 7");
+}
+
+CONTRACT_THREADS(whoever_sleeps_until_a_result_is_ready_sees_its_whole_error)
+{
+    struct dormitory dormitory = {gate_new(), gate_new(), gate_new(), NULL};
+    struct test_thread *threads[SLEEPERS];
+    crew_pool *pool = contract_pool(NULL);
+
+    for (int i = 0; i < SLEEPERS; i++)
+        threads[i] = test_thread_start(sleep_until_ready, &dormitory);
+    for (unsigned round = 1; round <= rounds(100); round++) {
+        unsigned count = round * SLEEPERS;
+
+        CHECK_STATUS(
+            crew_apply_async(pool, &fail_when_they_sleep, &count, &dormitory.result, CREW_CALL(.context = &dormitory)),
+            CREW_OK);
+        gate_add(dormitory.begin);
+        gate_wait_for(dormitory.awake, count);
+        crew_result_destroy(dormitory.result);
+    }
+    for (int i = 0; i < SLEEPERS; i++)
+        test_thread_join(threads[i]);
+    CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
+    gate_free(dormitory.begin);
+    gate_free(dormitory.about_to_sleep);
+    gate_free(dormitory.awake);
+}
+
 CONTRACT(a_result_that_is_ready_has_its_whole_value_or_error)
 {
     crew_pool *pool = contract_pool(NULL);
