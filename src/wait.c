@@ -109,8 +109,8 @@ static void wait_sleep_in_graph(crewi_task *target, uint32_t expected)
 static crew_status wait_in_graph(crewi_task *target, unsigned flags)
 {
     crewi_waiter waiter = {.target = target, .top = crewi_frame_top(), .must = (flags & CREWI_WAIT_MUST) != 0};
-    uint32_t expected =
-        wait_prepare(target); /* before the graph is searched: a change during that is not slept through */
+    /* Before the graph is searched: a change during that is not slept through. */
+    uint32_t expected = wait_prepare(target);
     crew_status status = crewi_graph_enter(&waiter);
     if (status != CREW_OK)
         return status;
