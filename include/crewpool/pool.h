@@ -99,7 +99,7 @@ typedef struct crew_pool_options {
     int kind;
     unsigned workers;    /* 0: crew_cpu_count(); at most CREW_WORKERS_MAX */
     unsigned spares_max; /* threads that may stand in for waiting workers; 0: a default; CREW_NO_SPARES: none */
-    const char *name;    /* threads are name-0, name-1, …; NULL: "crew" */
+    const char *name;    /* threads are name-0, name-1, … (cut before the number); NULL: "crew" */
     size_t stack_size;   /* of a worker's stack in bytes; 0: the system's default */
     crew_error *error;   /* why create did not return CREW_OK */
     /* Runs first on every worker's (and spare's) thread. Returns 0, or non-zero to say it cannot start (crew_fail tells why).

@@ -64,7 +64,7 @@ void crewi_futex_wake_all(crewi_atomic_u32 *word)
 struct linux_start {
     void (*run)(void *);
     void *arg;
-    char name[16];
+    char name[CREWI_THREAD_NAME_SIZE];
 };
 
 static void *linux_thread_main(void *opaque)
@@ -117,7 +117,7 @@ bool crewi_thread_start(crewi_thread *ret_thread, void (*run)(void *), void *arg
         return false;
     start->run = run;
     start->arg = arg;
-    (void)snprintf(start->name, sizeof start->name, "%s", name);
+    (void)snprintf(start->name, sizeof start->name, "%.*s", (int)sizeof start->name - 1, name);
     pthread_t thread;
     if (!linux_thread_create(&thread, start, stack_size)) {
         free(start);

@@ -31,6 +31,8 @@ void crewi_futex_wake_all(crewi_atomic_u32 *word);
 
 /* ---- threads ---- */
 
+enum { CREWI_THREAD_NAME_SIZE = 16 }; /* longer names are cut */
+
 typedef struct crewi_thread {
     uintptr_t id;
 } crewi_thread;

@@ -64,11 +64,21 @@ static crewi_slot *engine_slot_at(crewi_engine *engine, unsigned index)
     return slot;
 }
 
+/* A long pool's name is cut, the index is not. */
+static void slot_name(const crewi_slot *slot, char name[CREWI_THREAD_NAME_SIZE])
+{
+    const char *pool_name = slot->pool->options.name;
+    char index[12];
+    int digits = snprintf(index, sizeof index, "-%u", slot->index);
+    crewi_text_copy(name, (size_t)(CREWI_THREAD_NAME_SIZE - digits), pool_name ? pool_name : "crew");
+    memcpy(name + strlen(name), index, (size_t)digits + 1);
+}
+
 static bool slot_start(crewi_slot *slot)
 {
     const crew_pool_options *options = &slot->pool->options;
-    char name[32];
-    (void)snprintf(name, sizeof name, "%.20s-%u", options->name ? options->name : "crew", slot->index);
+    char name[CREWI_THREAD_NAME_SIZE];
+    slot_name(slot, name);
     slot->predecessor = slot->thread;
     slot->has_predecessor = slot->has_thread;
     slot->is_arriving = true;

@@ -56,10 +56,12 @@ CREW_ACTION(check_long_name, int)
     (void)arg, (void)context;
     CHECK_EQ(pthread_getname_np(pthread_self(), name, sizeof name), 0);
     CHECK(strncmp(name, "a_name_tha", 10) == 0);
+    CHECK(strrchr(name, '-') != NULL);
+    CHECK_EQ(atoi(strrchr(name, '-') + 1), crew_worker_index());
     return 0;
 }
 
-CONTRACT_THREADS(a_name_too_long_for_the_system_is_cut)
+CONTRACT_THREADS(a_name_too_long_for_the_system_is_cut_and_its_number_is_not)
 {
     char name[] = "a_name_that_is_much_longer_than_what_the_system_takes";
     crew_pool *pool = contract_pool(CREW_OPTIONS(.name = name));
