@@ -365,6 +365,25 @@ CONTRACT_THREADS(a_result_is_not_ready_while_its_job_runs)
     blocker_free(&blocker);
 }
 
+CONTRACT_THREADS(a_map_is_not_ready_while_an_item_runs)
+{
+    crew_pool *pool = contract_pool(NULL);
+    struct blocker blocker = {gate_new(), gate_new()}, *arguments[3] = {&blocker, &blocker, &blocker};
+    crew_result *result;
+
+    CHECK_STATUS(crew_map_async(pool, &hold_worker, arguments, 3, NULL, &result, CREW_CALL(.chunk = 3)), CREW_OK);
+    gate_wait(blocker.started);
+    CHECK_STATUS(crew_result_status(result), CREW_BUSY);
+    CHECK_STATUS(crew_result_wait(result, CREW_NOW), CREW_TIMEOUT);
+    blocker_let_go(&blocker);
+    CHECK_STATUS(crew_result_wait(result, far_away()), CREW_OK);
+    CHECK_STATUS(crew_result_status(result), CREW_OK);
+    CHECK_EQ(gate_count(blocker.started), 3);
+    crew_result_destroy(result);
+    CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
+    blocker_free(&blocker);
+}
+
 /* Many sleep for the same result, round after round: to wake them all takes a while, so that the first of them looks at it
  * when whoever made it ready has hardly gone on. */
 enum { SLEEPERS = 16 };

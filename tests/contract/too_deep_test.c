@@ -113,3 +113,82 @@ CONTRACT_THREADS(a_get_that_is_too_deep_leaves_its_result_alone)
     crew_result_destroy(result);
     CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
 }
+
+/* ---- where one stack ends, whoever waits for it has another ---- */
+
+struct depths {
+    crew_result *deep;
+    struct gate *waits, *go;
+};
+
+/* Its own stack is too full to run what it waits for; the only other worker is held. -1 where it is refused. */
+static int wait_deep_down_fn(const void *arg, void *result, void *context)
+{
+    volatile char ballast[small_stack() / 16 * 13];
+    crew_status status;
+    crew_result *below;
+
+    (void)arg;
+    ballast[0] = 0;
+    *(long *)result = -1;
+    CHECK_STATUS(crew_apply_async(crew_current_pool(), &twice, &(int){21}, &below, NULL), CREW_OK);
+    gate_open(((struct depths *)context)->waits);
+    status = crew_result_get(below, result, CREW_FOREVER);
+    CHECK(status == CREW_OK || status == CREW_TOO_DEEP);
+    crew_result_destroy(below);
+    return ballast[0];
+}
+
+static int wait_for_the_deep_one_fn(const void *arg, void *result, void *context)
+{
+    struct depths *depths = context;
+
+    (void)arg;
+    gate_wait(depths->go);
+    CHECK_STATUS(crew_result_get(depths->deep, result, CREW_FOREVER), CREW_OK);
+    return 0;
+}
+
+static void wait_until_blocked(crew_pool *pool)
+{
+    crew_pool_info info = {.struct_size = sizeof info};
+
+    do
+        CHECK_STATUS(crew_pool_query(pool, &info), CREW_OK);
+    while (info.blocked == 0);
+}
+
+static long rescued_value(void)
+{
+    static const crew_job wait_deep_down = {wait_deep_down_fn, 0, sizeof(long), "wait_deep_down", NULL, NULL};
+    static const crew_job rescue = {wait_for_the_deep_one_fn, 0, sizeof(long), "rescue", NULL, NULL};
+    crew_pool *pool =
+        contract_pool(CREW_OPTIONS(.workers = 2, .spares_max = CREW_NO_SPARES, .stack_size = small_stack()));
+    struct depths depths = {.waits = gate_new(), .go = gate_new()};
+    crew_call *call = CREW_CALL(.context = &depths);
+    crew_result *rescued;
+    long value = 0;
+
+    CHECK_STATUS(crew_apply_async(pool, &rescue, NULL, &rescued, call), CREW_OK);
+    CHECK_STATUS(crew_apply_async(pool, &wait_deep_down, NULL, &depths.deep, call), CREW_OK);
+    gate_wait(depths.waits);
+    wait_until_blocked(pool);
+    gate_open(depths.go);
+    CHECK_STATUS(crew_result_get(rescued, &value, far_away()), CREW_OK);
+    crew_result_destroy(rescued);
+    crew_result_destroy(depths.deep);
+    CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
+    gate_free(depths.waits);
+    gate_free(depths.go);
+    return value;
+}
+
+/* Blocked, the deep one may still be about to sleep; a rescuer that is too early for that waits itself. Hence several tries. */
+CONTRACT_THREADS(a_job_runs_what_the_job_it_waits_for_has_no_stack_left_to_run)
+{
+    long value = -1;
+
+    for (int tries = 0; tries < 20 && value < 0; tries++)
+        value = rescued_value();
+    CHECK_EQ(value, 42);
+}

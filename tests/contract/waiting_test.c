@@ -151,6 +151,37 @@ CONTRACT_THREADS(many_threads_may_wait_for_the_same_result)
     blocker_free(&blocker);
 }
 
+static unsigned blocked_threads(crew_pool *pool)
+{
+    crew_pool_info info = {.struct_size = sizeof info};
+
+    CHECK_STATUS(crew_pool_query(pool, &info), CREW_OK);
+    return info.blocked;
+}
+
+CONTRACT_THREADS(a_job_that_waits_counts_as_blocked_until_it_goes_on)
+{
+    crew_pool *pool = contract_pool(CREW_OPTIONS(.workers = config->workers + 1));
+    struct blocker blocker, *argument = &blocker;
+    crew_result *held, *waiting;
+
+    blocker_hold(&blocker, pool, 0);
+    CHECK_STATUS(crew_apply_async(pool, &hold_worker, &argument, &held, NULL), CREW_OK);
+    gate_wait(blocker.started);
+    CHECK_EQ(blocked_threads(pool), 0);
+    CHECK_STATUS(crew_apply_async(pool, &await_other, NULL, &waiting, CREW_CALL(.context = &held)), CREW_OK);
+    while (blocked_threads(pool) == 0)
+        ;
+    CHECK_EQ(blocked_threads(pool), 1);
+    blocker_let_go(&blocker);
+    CHECK_STATUS(crew_result_wait(waiting, far_away()), CREW_OK);
+    CHECK_EQ(blocked_threads(pool), 0);
+    crew_result_destroy(waiting);
+    crew_result_destroy(held);
+    CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
+    blocker_free(&blocker);
+}
+
 /* ---- a finite deadline never runs user code ---- */
 
 CONTRACT_THREADS(a_finite_wait_from_outside_runs_nothing)
