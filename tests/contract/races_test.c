@@ -384,8 +384,8 @@ CONTRACT_THREADS(a_map_is_not_ready_while_an_item_runs)
     blocker_free(&blocker);
 }
 
-/* Many sleep for the same result, round after round: to wake them all takes a while, so that the first of them looks at it
- * when whoever made it ready has hardly gone on. */
+/* Many sleep for the same result, round after round: to wake them all takes a while, so that the first of them looks at
+ * it when whoever made it ready has hardly gone on. */
 enum { SLEEPERS = 16 };
 
 struct dormitory {

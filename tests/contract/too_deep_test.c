@@ -183,7 +183,8 @@ static long rescued_value(void)
     return value;
 }
 
-/* Blocked, the deep one may still be about to sleep; a rescuer that is too early for that waits itself. Hence several tries. */
+/* Blocked, the deep one may still be about to sleep; a rescuer that is too early for that waits itself. Hence several
+ * tries. */
 CONTRACT_THREADS(a_job_runs_what_the_job_it_waits_for_has_no_stack_left_to_run)
 {
     if (test_under_sanitizer())
