@@ -252,8 +252,8 @@ static bool apply_withdraw(crew_pool *pool, crew_result *result)
     if (!crewi_task_claim(&result->task))
         return false;
     crewi_task_leave_place(&result->task);
-    crewi_gate_leave(pool);
     pool->backend->retract(pool);
+    crewi_gate_leave(pool);
     return true;
 }
 

@@ -19,14 +19,15 @@ typedef struct crewi_frame crewi_frame;
  * ---- wants to pull, the callback lane. Queue entries are hints: the claim below decides who runs what. ---- */
 
 /* crewi_task.state, one word:
- *   bits 0-2   phase: PENDING → RUNNING → STORED → DONE, one way; PENDING → RUNNING by one CAS, the *claim*, whoever runs, cancels,
- *              terminates or helps; the rest by whoever claimed
- *   bits 3-5   the outcome (0 … 5 of crew_status), set with STORED
- *   bit  6     WAITERS: somebody may sleep on this word; set by waiters, cleared by whoever makes it ready
+ *   bits 0-2   phase, one way. PENDING → RUNNING by one CAS, the *claim*, whoever runs, cancels, terminates or helps; then by whoever
+ *              claimed: → DONE at once where nobody is to be told; else → STORED, and the lane (which may be faster) → DONE. A map of
+ *              which nothing ran skips RUNNING; an iterator stays PENDING: its word is only slept on
+ *   bits 3-5   the outcome (0 … 5 of crew_status): set once, with DONE, or before the lane is given the result
+ *   bit  6     WAITERS: somebody may sleep on this word; set by waiters, cleared by whoever makes it ready or wakes an iterator's
  *   bit  7     STOP: told to stop; set by cancel and destroy, for good
- *   bit  8     TAKEN: the value was moved out by a get; set by one CAS
+ *   bit  8     TAKEN: the value was moved out by a get; whoever sets it first has it
  *   bit  9     HANDLE: the user holds a handle; set at creation, cleared by crew_result_destroy
- *   bit  10    AFTER_DONE: ready means DONE, not STORED; set at creation
+ *   bit  10    AFTER_DONE: ready means DONE, not STORED; set at creation, or with the outcome
  *   bit  11    CANCELLED, bit 12 ENDED_BY_POOL: a map lost items to a cancel or to the pool's end; set before the items are taken
  *   bit  13    PLACE: it occupies one of queue_max places; set at creation, cleared by whoever gives the place back
  *   bits 16-31 poke count: changed only to make sleepers look again */
@@ -138,7 +139,7 @@ enum crewi_frame_kind {
     CREWI_FRAME_WORKER,   /* the bottom of a worker's stack: no user code, but the thread belongs to the pool */
     CREWI_FRAME_HELPER,   /* an outside thread begins to run work of the pool */
     CREWI_FRAME_JOB,      /* a job; `task` is the applied job, the map, or the iterator; `index` the item */
-    CREWI_FRAME_CALLBACK, /* on_done or on_unhandled; `task` is the result */
+    CREWI_FRAME_CALLBACK, /* on_done or on_unhandled; `task` is the lane, `part` the result */
     CREWI_FRAME_PULL,     /* a source's pull; `task` is the iterator */
     CREWI_FRAME_INIT      /* worker_init, worker_exit */
 };
@@ -254,7 +255,7 @@ static inline bool crewi_task_is_forked(const crewi_task *task)
 crew_status crewi_gate_enter(crew_pool *pool);
 void crewi_gate_enter_inside(crew_pool *pool); /* for what an entered task spawns as part of itself */
 void crewi_gate_leave(crew_pool *pool);
-uint64_t crewi_gate_shut(crew_pool *pool, uint64_t bit); /* the bits before */
+void crewi_gate_shut(crew_pool *pool, uint64_t bit);
 crew_status crewi_gate_wait_drained(crew_pool *pool, int64_t deadline_ns);
 bool crewi_gate_is_ended(crew_pool *pool); /* nothing left, and nothing can come */
 /* What a task that has not started is to end as: CREW_OK to run it, or TERMINATED, BROKEN. */

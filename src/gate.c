@@ -41,14 +41,13 @@ void crewi_gate_leave(crew_pool *pool)
         pool->backend->wake_all(pool);
 }
 
-uint64_t crewi_gate_shut(crew_pool *pool, uint64_t bit)
+void crewi_gate_shut(crew_pool *pool, uint64_t bit)
 {
     uint64_t before = crewi_atomic_u64_fetch_or(&pool->gate, bit);
     (void)crewi_atomic_u32_fetch_add(&pool->room, 1);
     crewi_futex_wake_all(&pool->room); /* blocked submitters come back, to be refused */
     if ((before & CREWI_GATE_COUNT) == 0)
         pool->backend->wake_all(pool);
-    return before & ~CREWI_GATE_COUNT;
 }
 
 bool crewi_gate_is_ended(crew_pool *pool)

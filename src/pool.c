@@ -145,7 +145,7 @@ crew_status crew_pool_close(crew_pool *pool)
     if (status != CREW_OK)
         return status;
     crewi_gate_enter_inside(pool); /* the pool does not end while we tell its iterators */
-    (void)crewi_gate_shut(pool, CREWI_GATE_CLOSED);
+    crewi_gate_shut(pool, CREWI_GATE_CLOSED);
     crewi_iterators_close(pool, false);
     crewi_gate_leave(pool);
     return CREW_OK;
@@ -158,7 +158,7 @@ crew_status crew_pool_terminate(crew_pool *pool)
         return status;
     crewi_gate_enter_inside(pool);
     (void)crewi_atomic_u32_fetch_or(&pool->stop, CREWI_STOP);
-    (void)crewi_gate_shut(pool, CREWI_GATE_TERMINATED);
+    crewi_gate_shut(pool, CREWI_GATE_TERMINATED);
     crewi_iterators_close(pool, true);
     pool->backend->sweep(pool);
     crewi_gate_leave(pool);
@@ -171,7 +171,7 @@ void crewi_pool_break(crew_pool *pool, const crew_error *why)
     crewi_lock_acquire(&pool->break_lock);
     if (!(crewi_atomic_u64_load(&pool->gate) & CREWI_GATE_BROKEN)) {
         pool->broken = *why;
-        (void)crewi_gate_shut(pool, CREWI_GATE_BROKEN);
+        crewi_gate_shut(pool, CREWI_GATE_BROKEN);
     }
     crewi_lock_release(&pool->break_lock);
     crewi_iterators_close(pool, true);

@@ -13,8 +13,8 @@
 
 struct serial {
     crewi_lock turn;
-    crewi_atomic_ptr
-        holder; /* whose turn: serial_me() of that thread, NULL while nobody's; a thread only compares with itself */
+    /* Whose turn: serial_me() of that thread, NULL while nobody's; a thread only compares with itself. */
+    crewi_atomic_ptr holder;
     crewi_queue jobs, callbacks;
     void *worker_state;
     bool has_tried_init, is_initialised; /* by whoever has the turn, or create, or join */

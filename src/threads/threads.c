@@ -293,7 +293,7 @@ static crew_status threads_open(crew_pool *pool, crew_error *ret_error)
     crew_status status = engine_start_first(engine, ret_error);
     if (status == CREW_OK)
         return CREW_OK;
-    (void)crewi_gate_shut(pool, CREWI_GATE_CLOSED);
+    crewi_gate_shut(pool, CREWI_GATE_CLOSED);
     (void)threads_wait(pool, CREWI_NEVER);
     threads_join(pool);
     threads_free(pool);
