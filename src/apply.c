@@ -38,10 +38,10 @@ static crew_result *record_new(crew_pool *pool, const crew_job *job, const void 
                                uint32_t state)
 {
     crewi_shard *shard;
-    crew_result *result = crewi_cells_alloc(pool->cells, crewi_thread_hash(), record_size(job), &shard);
+    crew_result *result = crewi_cell_new(pool, record_size(job), &shard);
     if (!result)
         return NULL;
-    crewi_task_init(&result->task, &crewi_kind_apply, shard, state, state & CREWI_HANDLE ? 2 : 1);
+    crewi_task_init(&result->task, &crewi_kind_apply, shard, state, 1);
     crewi_result_init(result, job, call);
     if (job->arg_size > 0)
         memcpy(record_argument(result), arg, job->arg_size);
@@ -52,7 +52,7 @@ static void apply_free(crewi_task *task)
 {
     crew_result *result = crewi_result_of(task);
     crewi_result_drop_error(result);
-    crewi_cells_free(task->shard, result, record_size(result->job));
+    crewi_cell_free(task->shard, result, record_size(result->job));
 }
 
 /* ---- running ---- */
@@ -63,15 +63,15 @@ static void apply_drop_argument(crew_result *result)
         result->job->drop_arg(record_argument(result), result->context);
 }
 
-void crewi_apply_end_claimed(crew_result *result, crew_status status)
+void crewi_apply_end_claimed(crew_result *result, crew_status status, uint32_t party)
 {
     crewi_task_leave_place(&result->task);
     apply_drop_argument(result);
     crewi_result_keep_pool_error(result, status);
-    crewi_result_store(result, status);
+    crewi_result_store(result, status, party);
 }
 
-static void apply_settle(crew_result *result, crew_status status, int code, const crewi_frame *frame)
+static void apply_settle(crew_result *result, crew_status status, int code, const crewi_frame *frame, uint32_t party)
 {
     apply_drop_argument(result);
     if (status != CREW_OK) {
@@ -79,52 +79,54 @@ static void apply_settle(crew_result *result, crew_status status, int code, cons
         crewi_error_from_frame(&error, status, code, frame, result->job);
         crewi_result_keep_error(result, &error);
     }
-    crewi_task_count_ended(&result->task);
-    crewi_result_store(result, status);
+    crewi_count(crewi_task_pool(&result->task), CREWI_ENDED);
+    crewi_result_store(result, status, party);
 }
 
-static void apply_execute(crew_result *result, crewi_frame *frame)
+static void apply_execute(crew_result *result, crewi_frame *frame, uint32_t party)
 {
-    crew_pool *pool = crewi_task_pool(&result->task);
     const crew_job *job = result->job;
-    crewi_frame_enter(frame, CREWI_FRAME_JOB, pool, &result->task);
+    crewi_frame_enter(frame, CREWI_FRAME_JOB, crewi_task_pool(&result->task), &result->task);
     frame->stop = &result->task.state;
     int code = job->fn(record_argument(result), crewi_apply_value(result), result->context);
     crewi_frame_leave(frame);
     if (crewi_task_is_forked(&result->task))
         return; /* this is a fork's child: the result belongs to the parent */
-    apply_settle(result, code ? CREW_FAILED : CREW_OK, code, frame);
+    apply_settle(result, code ? CREW_FAILED : CREW_OK, code, frame, party);
 }
 
 /* Claimed by this thread: runs it, unless the pool has ended meanwhile. */
-static void apply_run_claimed(crewi_task *task, crewi_frame *frame)
+static void apply_run_claimed(crewi_task *task, crewi_frame *frame, uint32_t party)
 {
     crew_result *result = crewi_result_of(task);
-    crew_status verdict = crewi_gate_verdict(crewi_task_pool(task));
+    crew_pool *pool = crewi_task_pool(task);
+    crew_status verdict = crewi_gate_verdict(pool);
     if (verdict != CREW_OK) {
-        crewi_apply_end_claimed(result, verdict);
+        crewi_apply_end_claimed(result, verdict, party);
         return;
     }
     crewi_task_leave_place(task);
-    crewi_task_count_started(task);
-    apply_execute(result, frame);
+    crewi_count(pool, CREWI_STARTED);
+    apply_execute(result, frame, party);
 }
 
-static void apply_run(crewi_task *task, crewi_frame *frame)
+static bool apply_run(crewi_task *task, crewi_frame *frame)
 {
-    if (crewi_task_claim(task))
-        apply_run_claimed(task, frame);
+    if (!crewi_task_claim(task))
+        return false;
+    apply_run_claimed(task, frame, CREWI_ENTRY);
+    return true;
 }
 
 static void apply_lost(crewi_task *task, crewi_frame *frame)
 {
-    apply_settle(crewi_result_of(task), CREW_WORKER_LOST, 0, frame);
+    apply_settle(crewi_result_of(task), CREW_WORKER_LOST, 0, frame, 0);
 }
 
 static void apply_end(crewi_task *task, crew_status status)
 {
     if (crewi_task_claim(task))
-        crewi_apply_end_claimed(crewi_result_of(task), status);
+        crewi_apply_end_claimed(crewi_result_of(task), status, 0);
 }
 
 static bool apply_is_dead(const crewi_task *task)
@@ -139,13 +141,18 @@ static bool apply_is_ready(crewi_task *task)
     return crewi_is_ready(crewi_atomic_u32_load(&task->state));
 }
 
+static void apply_help_body(crewi_task *task, crewi_frame *frame)
+{
+    apply_run_claimed(task, frame, 0);
+}
+
 static bool apply_help(crewi_task *task, bool any)
 {
     (void)any;
     if (!crewi_task_claim(task))
         return false;
     crew_pool *pool = crewi_task_pool(task);
-    crewi_run_guarded(apply_run_claimed, task);
+    crewi_run_guarded(apply_help_body, task);
     if (!crewi_pool_is_forked(pool))
         pool->backend->retract(pool); /* its queue entry is dead now */
     return true;
@@ -204,19 +211,26 @@ static crew_status apply_accept(crew_pool *pool, const crew_job *job, const void
     if (status != CREW_OK)
         return crewi_pool_refuse(pool, status, call->error);
     bool has_place = pool->options.queue_max > 0 && !*ret_run_here;
-    crew_result *result = record_new(pool, job, arg, call, crewi_result_state(call, with_handle, has_place));
+    uint32_t state = crewi_result_state(call, with_handle, has_place) | CREWI_ENTRY;
+    crew_result *result = record_new(pool, job, arg, call, with_handle ? state : state | CREWI_DETACHED);
     status = result ? crewi_gate_enter(pool) : CREW_NO_MEMORY;
     if (status == CREW_OK) {
         if (with_handle)
-            crewi_cells_count_handle(result->task.shard);
+            crewi_handle_count(result->task.shard);
         *ret_result = result;
         return CREW_OK;
     }
     if (result)
-        crewi_cells_free(result->task.shard, result, record_size(job));
+        crewi_cell_free(result->task.shard, result, record_size(job));
     if (has_place)
         crewi_place_give(pool);
     return crewi_pool_refuse(pool, status, call->error);
+}
+
+static void apply_run_here(crewi_task *task, crewi_frame *frame)
+{
+    if (crewi_task_claim(task))
+        apply_run_claimed(task, frame, 0);
 }
 
 static void apply_submit(crew_pool *pool, crew_result *result, bool run_here)
@@ -224,8 +238,8 @@ static void apply_submit(crew_pool *pool, crew_result *result, bool run_here)
     if (!run_here) {
         crewi_submit(pool, &result->task, CREWI_NEXT);
     } else if (crewi_cells_enter_pool(pool->cells)) {
-        crewi_run_as_helper(apply_run, &result->task, false);
-        crewi_task_unref(&result->task); /* the entry's */
+        crewi_run_as_helper(apply_run_here, &result->task, false);
+        crewi_task_drop_entry(&result->task);
     }
 }
 
@@ -252,6 +266,8 @@ static bool apply_withdraw(crew_pool *pool, crew_result *result)
     if (!crewi_task_claim(&result->task))
         return false;
     crewi_task_leave_place(&result->task);
+    (void)crewi_atomic_u32_fetch_add(&result->task.state,
+                                     CREWI_DONE - CREWI_RUNNING + (CREW_CANCELLED << CREWI_STATUS_SHIFT));
     pool->backend->retract(pool);
     crewi_gate_leave(pool);
     return true;
@@ -282,7 +298,7 @@ crew_status crew_apply(crew_pool *pool, const crew_job *job, const void *arg, vo
         return status;
     bool has_run = pool->options.kind == CREW_THREADS && !run_here && crewi_help(&result->task); /* wakes nobody */
     if (has_run)
-        crewi_task_unref(&result->task); /* the entry's */
+        crewi_task_drop_entry(&result->task);
     else
         apply_submit(pool, result, run_here);
     status = crewi_wait(&result->task, CREWI_NEVER, 0);

@@ -14,6 +14,7 @@ struct crewi_backend_info {
     unsigned blocked;  /* alive and suspended */
     unsigned capacity; /* alive, or could still be started */
     uint64_t spare_failures;
+    struct crewi_totals totals; /* what its workers have counted */
 };
 
 struct crewi_backend {

@@ -22,7 +22,6 @@ static void lane_submit(crew_pool *pool)
 
 void crewi_lane_queue(crew_result *result)
 {
-    crewi_task_ref(&result->task); /* given up by lane_done */
     crewi_queue_push(&crewi_task_pool(&result->task)->lane.results, &result->lane_link);
 }
 
@@ -61,10 +60,9 @@ static void lane_done(crew_pool *pool, crew_result *result, bool go_on)
     if (!is_last && !go_on)
         lane_submit(pool);
     crewi_result_finish(result);
-    crewi_task_unref(&result->task);
 }
 
-static void lane_run(crewi_task *task, crewi_frame *frame)
+static bool lane_run(crewi_task *task, crewi_frame *frame)
 {
     struct crewi_lane *lane = lane_of(task);
     crew_pool *pool = crewi_task_pool(task);
@@ -75,11 +73,12 @@ static void lane_run(crewi_task *task, crewi_frame *frame)
         lane_tell(result, frame);
         crewi_frame_leave(frame);
         if (crewi_pool_is_forked(pool))
-            return;
+            break;
         lane_done(pool, result, go_on);
         if (!go_on)
-            return;
+            break;
     }
+    return false;
 }
 
 static void lane_end(crewi_task *task, crew_status status)

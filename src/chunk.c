@@ -28,8 +28,7 @@ static size_t item_size(const crew_iterator *iterator)
 crewi_item *crewi_item_new(crew_iterator *iterator)
 {
     crewi_shard *shard;
-    crewi_cells *cells = crewi_cells_of(iterator->task.shard);
-    crewi_item *item = crewi_cells_alloc(cells, crewi_thread_hash(), item_size(iterator), &shard);
+    crewi_item *item = crewi_cell_new(crewi_task_pool(&iterator->task), item_size(iterator), &shard);
     if (!item)
         return NULL;
     memset(item, 0, sizeof *item);
@@ -65,7 +64,7 @@ void crewi_item_free(crew_iterator *iterator, crewi_item *item)
     if (has_value && iterator->job->drop_result)
         iterator->job->drop_result(crewi_item_value(iterator, item), iterator->context);
     crewi_failure_drop(&item->failure);
-    crewi_cells_free(item->shard, item, item_size(iterator));
+    crewi_cell_free(item->shard, item, item_size(iterator));
 }
 
 /* ---- chunks ---- */
@@ -80,8 +79,7 @@ static crewi_chunk *chunk_of(const crewi_task *task)
 crewi_chunk *crewi_chunk_new(crew_iterator *iterator)
 {
     crewi_shard *shard;
-    crewi_cells *cells = crewi_cells_of(iterator->task.shard);
-    crewi_chunk *chunk = crewi_cells_alloc(cells, crewi_thread_hash(), sizeof *chunk, &shard);
+    crewi_chunk *chunk = crewi_cell_new(crewi_task_pool(&iterator->task), sizeof *chunk, &shard);
     if (!chunk)
         return NULL;
     memset(chunk, 0, sizeof *chunk);
@@ -106,7 +104,7 @@ static void chunk_free(crewi_task *task)
 {
     crewi_chunk *chunk = chunk_of(task);
     crewi_task *iterator = &chunk->iterator->task;
-    crewi_cells_free(task->shard, chunk, sizeof *chunk);
+    crewi_cell_free(task->shard, chunk, sizeof *chunk);
     crewi_task_unref(iterator);
 }
 
@@ -177,7 +175,7 @@ static void chunk_start(crewi_chunk *chunk)
     chunk_unlist(chunk);
     iterator->running++;
     crewi_lock_release(&iterator->lock);
-    crewi_task_count_started(&chunk->task);
+    crewi_count(crewi_task_pool(&chunk->task), CREWI_STARTED);
 }
 
 static void chunk_finish(crewi_chunk *chunk)
@@ -188,7 +186,7 @@ static void chunk_finish(crewi_chunk *chunk)
     iterator->running--;
     crewi_lock_release(&iterator->lock);
     crewi_iterator_wake(iterator);
-    crewi_task_count_ended(&chunk->task);
+    crewi_count(pool, CREWI_ENDED);
     crewi_task_unref(&chunk->task);
     crewi_gate_leave(pool);
 }
@@ -205,8 +203,7 @@ static void item_keep_pool_error(crew_iterator *iterator, crewi_item *item)
 /* The item's last moment with its runner: from here on it is the consumer's. */
 static void item_settle(crew_iterator *iterator, crewi_item *item, crew_status status)
 {
-    struct crewi_stripe *stripe = crewi_stripe(crewi_task_pool(&iterator->task));
-    crewi_count(status == CREW_OK ? &stripe->done : &stripe->failed);
+    crewi_count(crewi_task_pool(&iterator->task), status == CREW_OK ? CREWI_SUCCEEDED : CREWI_FAILED);
     crewi_item_drop_argument(iterator, item);
     if (status == CREW_BROKEN)
         item_keep_pool_error(iterator, item);
@@ -281,10 +278,11 @@ void crewi_chunk_end_claimed(crewi_chunk *chunk, crew_status status)
     chunk_finish(chunk);
 }
 
-static void chunk_run(crewi_task *task, crewi_frame *frame)
+static bool chunk_run(crewi_task *task, crewi_frame *frame)
 {
     if (crewi_task_claim(task))
         crewi_chunk_run_claimed(task, frame);
+    return false;
 }
 
 static void chunk_end(crewi_task *task, crew_status status)

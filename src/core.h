@@ -30,6 +30,9 @@ typedef struct crewi_frame crewi_frame;
  *   bit  10    AFTER_DONE: ready means DONE, not STORED; set at creation, or with the outcome
  *   bit  11    CANCELLED, bit 12 ENDED_BY_POOL: a map lost items to a cancel or to the pool's end; set before the items are taken
  *   bit  13    PLACE: it occupies one of queue_max places; set at creation, cleared by whoever gives the place back
+ *   bit  14    ENTRY: an applied job lies in a queue, or runs out of one; cleared by whoever takes it out for good
+ *   bit  15    DETACHED: an applied job that never had a handle: whoever takes its entry out has it, and nobody else can
+ *              claim it or wait for it; set at creation
  *   bits 16-31 poke count: changed only to make sleepers look again */
 enum {
     CREWI_PENDING = 0,
@@ -46,6 +49,8 @@ enum {
     CREWI_CANCELLED = 1 << 11,
     CREWI_ENDED_BY_POOL = 1 << 12,
     CREWI_PLACE = 1 << 13,
+    CREWI_ENTRY = 1 << 14,
+    CREWI_DETACHED = 1 << 15,
     CREWI_POKE = 1 << 16
 };
 
@@ -60,9 +65,10 @@ struct crewi_view {
 
 /* What differs between kinds of task. */
 struct crewi_task_kind {
-    /* A backend popped this entry: run it if it is still to be run. The entry's reference stays the backend's to drop. */
-    void (*run)(crewi_task *task, crewi_frame *frame);
-    /* The pool ends early: end what has not started, as `status`. Likewise. */
+    /* A backend popped this entry: run it if it is still to be run. True: the entry went with it; false: the backend still has
+     * to drop it. */
+    bool (*run)(crewi_task *task, crewi_frame *frame);
+    /* The pool ends early: end what has not started, as `status`. The backend still has to drop the entry. */
     void (*end)(crewi_task *task, crew_status status);
     /* This entry has nothing left to do. */
     bool (*is_dead)(const crewi_task *task);
@@ -87,7 +93,8 @@ struct crewi_task {
     const struct crewi_task_kind *kind;
     crewi_shard *shard;
     crewi_atomic_u32 state;
-    crewi_atomic_u32 refs; /* queue entry, handle, callback lane, participants; free at 0 */
+    crewi_atomic_u32
+        refs; /* one for HANDLE, ENTRY and a phase before DONE together; queue entries but for ENTRY; participants */
 };
 
 /* Valid until the task has ended; whoever holds only a handle comes in by crewi_cells_enter_pool. */
@@ -119,11 +126,17 @@ static inline bool crewi_is_ready(uint32_t state)
 void crewi_task_init(crewi_task *task, const struct crewi_task_kind *kind, crewi_shard *shard, uint32_t state,
                      uint32_t refs);
 bool crewi_task_claim(crewi_task *task);
-/* What runs is counted when it starts and when it has ended; what ends without having run is not. */
-void crewi_task_count_started(crewi_task *task);
-void crewi_task_count_ended(crewi_task *task);
 void crewi_task_ref(crewi_task *task);
 void crewi_task_unref(crewi_task *task);
+/* A queue entry is given up. */
+void crewi_task_drop_entry(crewi_task *task);
+/* Clears HANDLE or ENTRY; the last of the parties gives up the reference that they share. Returns the state before. */
+uint32_t crewi_task_give_up(crewi_task *task, uint32_t party);
+/* After one of the parties has gone: whether `state` has another. */
+static inline bool crewi_task_has_party(uint32_t state)
+{
+    return (state & (CREWI_HANDLE | CREWI_ENTRY)) || crewi_phase(state) != CREWI_DONE;
+}
 void crewi_task_poke(crewi_task *task);
 
 /* Where a task enters the queues. */
@@ -153,6 +166,7 @@ struct crewi_frame {
     enum crewi_frame_kind kind;
     size_t index;
     size_t range_first, range_end; /* a map's frame runs items range_first … range_end - 1, and is at `index` */
+    struct crewi_local *local;     /* of the worker, or NULL */
     int worker;                    /* slot, or -1 */
     void *worker_state;
     bool has_permit;  /* this frame is why its thread counts as executing in its pool */
@@ -180,7 +194,8 @@ void crewi_frame_lost(crewi_frame *frame);
 /* ---- Pool ---- */
 
 /* crew_pool.gate, one word: the submit path's whole view of the life cycle.
- *   bits 0-55  accepted and not ended (a job with a callback: until that has returned; an iterator's activation, too)
+ *   bits 0-55  accepted and not ended (a job with a callback: until that has returned; an iterator's activation, too), plus all
+ *              `credits`: units that somebody has taken in bulk, and that stand for nothing yet or any more
  *   bit  56    CLOSED, bit 57 TERMINATED, bit 58 BROKEN: set by close, terminate, break; never cleared */
 #define CREWI_GATE_COUNT ((UINT64_C(1) << 56) - 1)
 #define CREWI_GATE_CLOSED (UINT64_C(1) << 56)
@@ -188,12 +203,37 @@ void crewi_frame_lost(crewi_frame *frame);
 #define CREWI_GATE_BROKEN (UINT64_C(1) << 58)
 #define CREWI_GATE_SHUT (CREWI_GATE_CLOSED | CREWI_GATE_TERMINATED | CREWI_GATE_BROKEN)
 
+/* What is counted for crew_pool_query. What runs is STARTED and then ENDED; what ends without having run is neither. */
+enum crewi_counter { CREWI_STARTED, CREWI_ENDED, CREWI_SUCCEEDED, CREWI_FAILED, CREWI_COUNTERS };
+
+struct crewi_counts {
+    crewi_atomic_u64 of[CREWI_COUNTERS];
+    crewi_atomic_size credits; /* of the gate */
+};
+
+/* Outsiders count on the stripe that their thread's hash picks. */
 enum { CREWI_STRIPES = 8 };
 
-/* Counters that nobody waits for: each thread adds to its own stripe, a query sums up. */
 struct crewi_stripe {
-    _Alignas(CREWI_CACHE_LINE) crewi_atomic_u64 started, ended, done, failed;
+    _Alignas(CREWI_CACHE_LINE) struct crewi_counts counts;
 };
+
+/* What a worker keeps for itself, so that its usual path changes nothing that others do. Written by the worker alone; the
+ * counts are read by queries. */
+struct crewi_local {
+    crewi_cache cells;
+    struct crewi_counts counts;
+};
+
+void crewi_counts_init(struct crewi_counts *counts);
+
+/* The sum of several. */
+struct crewi_totals {
+    uint64_t of[CREWI_COUNTERS];
+    uint64_t credits;
+};
+
+void crewi_totals_add(struct crewi_totals *totals, const struct crewi_counts *counts);
 
 struct crew_pool {
     /* read-only after create */
@@ -231,28 +271,70 @@ struct crew_pool {
     struct crewi_stripe stripes[CREWI_STRIPES];
 };
 
-static inline struct crewi_stripe *crewi_stripe(crew_pool *pool)
+static inline struct crewi_counts *crewi_stripe(crew_pool *pool)
 {
-    return &pool->stripes[crewi_thread_hash() % CREWI_STRIPES];
+    return &pool->stripes[crewi_thread_hash() % CREWI_STRIPES].counts;
 }
 
-static inline void crewi_count(crewi_atomic_u64 *counter)
+/* The calling worker's own, or NULL: not one of this pool. */
+struct crewi_local *crewi_local_here(const crew_pool *pool);
+
+/* Relaxed throughout: only ever summed up. */
+static inline void crewi_count(crew_pool *pool, enum crewi_counter what)
 {
-    (void)crewi_atomic_u64_fetch_add_relaxed(counter, 1); /* relaxed: only ever summed up */
+    struct crewi_local *local = crewi_local_here(pool);
+    if (local)
+        crewi_atomic_u64_store_relaxed(&local->counts.of[what],
+                                       crewi_atomic_u64_load_relaxed(&local->counts.of[what]) + 1);
+    else
+        (void)crewi_atomic_u64_fetch_add_relaxed(&crewi_stripe(pool)->of[what], 1);
+}
+
+/* The calling thread's own cache, if it serves the memory of this shard; else NULL. (The pool may be gone.) */
+static inline crewi_cache *crewi_cache_here(const crewi_shard *shard)
+{
+    const crewi_frame *top = crewi_frame_top();
+    bool serves = top && top->local && crewi_cells_of(top->local->cells.shard) == crewi_cells_of(shard);
+    return serves ? &top->local->cells : NULL;
+}
+
+/* A cell from the calling thread; and giving one back. */
+static inline void *crewi_cell_new(crew_pool *pool, size_t size, crewi_shard **ret_shard)
+{
+    crewi_cache *cache = crewi_cache_here(crewi_cells_shard(pool->cells));
+    return crewi_cells_alloc(pool->cells, cache, crewi_thread_hash(), size, ret_shard);
+}
+
+static inline void crewi_cell_free(crewi_shard *shard, void *cell, size_t size)
+{
+    crewi_cells_free(shard, crewi_cache_here(shard), cell, size);
+}
+
+/* A task is the user's handle from now on; and is no longer. */
+static inline void crewi_handle_count(crewi_shard *shard)
+{
+    crewi_cells_count_handle(shard, crewi_cache_here(shard));
+}
+
+static inline void crewi_handle_discount(crewi_shard *shard)
+{
+    crewi_cells_discount_handle(shard, crewi_cache_here(shard));
 }
 
 static inline bool crewi_pool_is_forked(const crew_pool *pool)
 {
-    return crewi_cells_generation(pool->cells) != crewi_fork_generation();
+    return crewi_cells_generation(crewi_cells_shard(pool->cells)) != crewi_fork_generation();
 }
 
 static inline bool crewi_task_is_forked(const crewi_task *task)
 {
-    return crewi_cells_generation(crewi_cells_of(task->shard)) != crewi_fork_generation();
+    return crewi_cells_generation(task->shard) != crewi_fork_generation();
 }
 
 /* gate.c: the count of what is accepted and not ended, and who is let in. */
 crew_status crewi_gate_enter(crew_pool *pool);
+/* A worker has nothing to do: what it took in bulk goes back. */
+void crewi_gate_flush(crew_pool *pool, struct crewi_local *local);
 void crewi_gate_enter_inside(crew_pool *pool); /* for what an entered task spawns as part of itself */
 void crewi_gate_leave(crew_pool *pool);
 void crewi_gate_shut(crew_pool *pool, uint64_t bit);

@@ -27,7 +27,7 @@ void crewi_failure_keep(crewi_failure *failure, crewi_cells *cells, const crew_e
     struct kept_error *kept = failure_cell(failure);
     crewi_shard *shard = kept ? kept->shard : NULL;
     if (!kept)
-        kept = crewi_cells_alloc(cells, crewi_thread_hash(), sizeof *kept, &shard);
+        kept = crewi_cells_alloc(cells, NULL, crewi_thread_hash(), sizeof *kept, &shard);
     if (kept)
         *kept = (struct kept_error){*error, shard};
     failure->word = kept ? (uint64_t)(uintptr_t)kept : failure_pack(error);
@@ -37,7 +37,7 @@ void crewi_failure_drop(crewi_failure *failure)
 {
     struct kept_error *kept = failure_cell(failure);
     if (kept)
-        crewi_cells_free(kept->shard, kept, sizeof *kept);
+        crewi_cells_free(kept->shard, NULL, kept, sizeof *kept);
     failure->word = 0;
 }
 

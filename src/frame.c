@@ -27,11 +27,18 @@ void crewi_frame_enter(crewi_frame *frame, enum crewi_frame_kind kind, crew_pool
     frame->kind = kind;
     frame->index = 0;
     const crewi_frame *below = frame_of_pool(frame->outer, pool);
+    frame->local = below ? below->local : NULL;
     frame->worker = below ? below->worker : -1;
     frame->worker_state = below ? below->worker_state : NULL;
     frame->has_message = false;
     frame->is_on_stack = true;
     crewi_self_set(frame);
+}
+
+struct crewi_local *crewi_local_here(const crew_pool *pool)
+{
+    const crewi_frame *frame = frame_of_pool(crewi_frame_top(), pool);
+    return frame ? frame->local : NULL;
 }
 
 void crewi_frame_leave(crewi_frame *frame)

@@ -9,30 +9,28 @@ static bool gate_is_insider(const crew_pool *pool)
     return frame && frame->kind != CREWI_FRAME_WORKER && frame->kind != CREWI_FRAME_INIT;
 }
 
-crew_status crewi_gate_enter(crew_pool *pool)
+/* ---- units in bulk ---- */
+
+enum { CREDITS = 64 }; /* taken at once */
+
+void crewi_counts_init(struct crewi_counts *counts)
 {
-    uint64_t gate = crewi_atomic_u64_load(&pool->gate);
-    do {
-        if (gate & CREWI_GATE_TERMINATED)
-            return CREW_CLOSED;
-        if (gate & CREWI_GATE_BROKEN)
-            return CREW_BROKEN;
-        if ((gate & CREWI_GATE_CLOSED) && !gate_is_insider(pool))
-            return CREW_CLOSED;
-    } while (!crewi_atomic_u64_cas(&pool->gate, &gate, gate + 1));
-    return CREW_OK;
+    for (size_t i = 0; i < CREWI_COUNTERS; i++)
+        crewi_atomic_u64_init(&counts->of[i], 0);
+    crewi_atomic_size_init(&counts->credits, 0);
 }
 
-void crewi_gate_enter_inside(crew_pool *pool)
+/* Somebody needs the count as it is: the stripes shall hold no credits. */
+static bool gate_is_exact(crew_pool *pool)
 {
-    (void)crewi_atomic_u64_fetch_add(&pool->gate, 1);
+    return crewi_atomic_u32_load(&pool->drain_waiters) > 0 || (crewi_atomic_u64_load(&pool->gate) & CREWI_GATE_SHUT);
 }
 
-void crewi_gate_leave(crew_pool *pool)
+static void gate_give_back(crew_pool *pool, uint64_t units)
 {
-    uint64_t before = crewi_atomic_u64_fetch_sub(&pool->gate, 1);
-    CREWI_ASSERT((before & CREWI_GATE_COUNT) > 0);
-    if ((before & CREWI_GATE_COUNT) != 1)
+    uint64_t before = crewi_atomic_u64_fetch_sub(&pool->gate, units);
+    CREWI_ASSERT((before & CREWI_GATE_COUNT) >= units);
+    if ((before & CREWI_GATE_COUNT) != units)
         return;
     (void)crewi_atomic_u32_fetch_add(&pool->drained, 1);
     if (crewi_atomic_u32_load(&pool->drain_waiters) > 0)
@@ -41,9 +39,114 @@ void crewi_gate_leave(crew_pool *pool)
         pool->backend->wake_all(pool);
 }
 
+static void stripe_flush(crew_pool *pool, struct crewi_counts *stripe)
+{
+    size_t credits = crewi_atomic_size_exchange(&stripe->credits, 0);
+    if (credits > 0)
+        gate_give_back(pool, credits);
+}
+
+static void gate_flush_stripes(crew_pool *pool)
+{
+    for (size_t i = 0; i < CREWI_STRIPES; i++)
+        stripe_flush(pool, &pool->stripes[i].counts);
+}
+
+/* Who wants the count exact says so, then flushes; we add, then look: one of us sees the other. */
+static void stripe_take(crew_pool *pool, struct crewi_counts *stripe)
+{
+    size_t credits = crewi_atomic_size_load(&stripe->credits);
+    while (credits > 0)
+        if (crewi_atomic_size_cas(&stripe->credits, &credits, credits - 1))
+            return;
+    if (gate_is_exact(pool)) {
+        (void)crewi_atomic_u64_fetch_add(&pool->gate, 1);
+        return;
+    }
+    (void)crewi_atomic_u64_fetch_add(&pool->gate, CREDITS);
+    (void)crewi_atomic_size_fetch_add(&stripe->credits, CREDITS - 1);
+    if (gate_is_exact(pool))
+        stripe_flush(pool, stripe);
+}
+
+/* A worker's credits keep the pool from ending only while it is at work: it flushes when it runs out of that. */
+static void local_take(crew_pool *pool, struct crewi_local *local)
+{
+    size_t credits = crewi_atomic_size_load_relaxed(&local->counts.credits); /* relaxed: ours */
+    if (credits == 0) {
+        (void)crewi_atomic_u64_fetch_add(&pool->gate, CREDITS);
+        credits = CREDITS;
+    }
+    crewi_atomic_size_store_relaxed(&local->counts.credits, credits - 1);
+}
+
+static void local_put(crew_pool *pool, struct crewi_local *local)
+{
+    size_t credits = crewi_atomic_size_load_relaxed(&local->counts.credits) + 1; /* relaxed: ours */
+    bool is_much = credits == 2 * CREDITS;
+    crewi_atomic_size_store_relaxed(&local->counts.credits, is_much ? CREDITS : credits);
+    if (is_much)
+        gate_give_back(pool, CREDITS);
+}
+
+void crewi_gate_flush(crew_pool *pool, struct crewi_local *local)
+{
+    size_t credits = crewi_atomic_size_load_relaxed(&local->counts.credits); /* relaxed: ours */
+    crewi_atomic_size_store_relaxed(&local->counts.credits, 0);
+    if (credits > 0)
+        gate_give_back(pool, credits);
+}
+
+/* ---- in and out ---- */
+
+static crew_status gate_admits(const crew_pool *pool, uint64_t gate)
+{
+    if (gate & CREWI_GATE_TERMINATED)
+        return CREW_CLOSED;
+    if (gate & CREWI_GATE_BROKEN)
+        return CREW_BROKEN;
+    return (gate & CREWI_GATE_CLOSED) && !gate_is_insider(pool) ? CREW_CLOSED : CREW_OK;
+}
+
+/* Looks again once it is counted: from then on the pool does not end. */
+crew_status crewi_gate_enter(crew_pool *pool)
+{
+    crew_status status = gate_admits(pool, crewi_atomic_u64_load(&pool->gate));
+    if (status != CREW_OK)
+        return status;
+    struct crewi_local *local = crewi_local_here(pool);
+    if (local)
+        local_take(pool, local);
+    else
+        stripe_take(pool, crewi_stripe(pool));
+    status = gate_admits(pool, crewi_atomic_u64_load(&pool->gate));
+    if (status != CREW_OK)
+        gate_give_back(pool, 1);
+    return status;
+}
+
+void crewi_gate_enter_inside(crew_pool *pool)
+{
+    struct crewi_local *local = crewi_local_here(pool);
+    if (local)
+        local_take(pool, local);
+    else
+        (void)crewi_atomic_u64_fetch_add(&pool->gate, 1);
+}
+
+void crewi_gate_leave(crew_pool *pool)
+{
+    struct crewi_local *local = crewi_local_here(pool);
+    if (local)
+        local_put(pool, local);
+    else
+        gate_give_back(pool, 1);
+}
+
 void crewi_gate_shut(crew_pool *pool, uint64_t bit)
 {
     uint64_t before = crewi_atomic_u64_fetch_or(&pool->gate, bit);
+    gate_flush_stripes(pool);
     (void)crewi_atomic_u32_fetch_add(&pool->room, 1);
     crewi_futex_wake_all(&pool->room); /* blocked submitters come back, to be refused */
     if ((before & CREWI_GATE_COUNT) == 0)
@@ -75,6 +178,7 @@ crew_status crewi_gate_wait_drained(crew_pool *pool, int64_t deadline_ns)
 {
     bool in_time = true;
     (void)crewi_atomic_u32_fetch_add(&pool->drain_waiters, 1);
+    gate_flush_stripes(pool);
     for (;;) {
         uint32_t epoch = crewi_atomic_u32_load(&pool->drained);
         if (gate_is_drained(pool) || !in_time)

@@ -357,12 +357,13 @@ static void iterator_deactivate(crew_iterator *iterator)
     crewi_lock_release(&iterator->lock);
 }
 
-void crewi_iterator_run(crewi_task *task, crewi_frame *frame)
+bool crewi_iterator_run(crewi_task *task, crewi_frame *frame)
 {
     crew_iterator *iterator = crewi_iterator_of(task);
     iterator_deactivate(iterator);
     if (pull_begin(iterator, true))
         pull_run(iterator, frame, SIZE_MAX);
+    return false;
 }
 
 void crewi_iterator_run_end(crewi_task *task, crew_status status)
@@ -420,7 +421,7 @@ static crew_iterator *iterator_new(crew_pool *pool, const crew_job *job, const c
                                    const crew_call *call, bool is_ordered)
 {
     crewi_shard *shard;
-    crew_iterator *iterator = crewi_cells_alloc(pool->cells, crewi_thread_hash(), sizeof *iterator, &shard);
+    crew_iterator *iterator = crewi_cell_new(pool, sizeof *iterator, &shard);
     if (!iterator)
         return NULL;
     memset(iterator, 0, sizeof *iterator);
@@ -448,11 +449,11 @@ static crew_status imap_start(crew_pool *pool, const crew_job *job, const crew_s
     status = iterator ? crewi_gate_enter(pool) : CREW_NO_MEMORY;
     if (status != CREW_OK) {
         if (iterator)
-            crewi_cells_free(iterator->task.shard, iterator, sizeof *iterator);
+            crewi_cell_free(iterator->task.shard, iterator, sizeof *iterator);
         return crewi_pool_refuse(pool, status, call.error);
     }
     crewi_iterator_list(iterator, &pool->iterators_open);
-    crewi_cells_count_handle(iterator->task.shard);
+    crewi_handle_count(iterator->task.shard);
     *ret_iterator = iterator;
     crewi_iterator_kick(iterator);
     crewi_gate_leave(pool);

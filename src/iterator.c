@@ -25,7 +25,7 @@ static void iterator_free(crewi_task *task)
     crew_iterator *iterator = crewi_iterator_of(task);
     iterator_drop_items(iterator);
     crewi_iterator_release(iterator);
-    crewi_cells_free(task->shard, iterator, sizeof *iterator);
+    crewi_cell_free(task->shard, iterator, sizeof *iterator);
 }
 
 /* ---- as the target of a wait: all questions are asked without the lock ---- */
@@ -328,6 +328,6 @@ void crew_iterator_destroy(crew_iterator *iterator)
         iterator_drop_items(iterator);
         crewi_iterator_release(iterator);
     }
-    crewi_cells_discount_handle(iterator->task.shard);
+    crewi_handle_discount(iterator->task.shard);
     crewi_task_unref(&iterator->task);
 }

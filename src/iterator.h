@@ -98,7 +98,7 @@ void crewi_iterator_close(crew_iterator *iterator, crew_pool *pool);
 void crewi_iterator_cut(crew_iterator *iterator);
 void crewi_iterator_release(crew_iterator *iterator);
 void crewi_iterator_lost(crewi_task *task, crewi_frame *frame);
-void crewi_iterator_run(crewi_task *task, crewi_frame *frame);
+bool crewi_iterator_run(crewi_task *task, crewi_frame *frame);
 void crewi_iterator_run_end(crewi_task *task, crew_status status);
 
 /* iterators.c: the pool's iterators */

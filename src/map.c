@@ -57,7 +57,7 @@ static void map_free(crewi_task *task)
 {
     struct map *map = map_of(task);
     crewi_result_drop_error(&map->result);
-    crewi_cells_free(task->shard, map, map_size(map->columns_count));
+    crewi_cell_free(task->shard, map, map_size(map->columns_count));
 }
 
 /* ---- ending ---- */
@@ -80,8 +80,8 @@ static void map_finish(struct map *map, size_t count)
     if (count == 0 || crewi_atomic_size_fetch_add(&map->finished, count) + count < map->n)
         return;
     if (crewi_phase(crewi_atomic_u32_load(&map->result.task.state)) != CREWI_PENDING)
-        crewi_task_count_ended(&map->result.task);
-    crewi_result_store(&map->result, map_outcome(map));
+        crewi_count(crewi_task_pool(&map->result.task), CREWI_ENDED);
+    crewi_result_store(&map->result, map_outcome(map), 0);
 }
 
 /* Items that were claimed and will not run. `lost`: because of a cancel or the pool's end. */
@@ -236,7 +236,7 @@ static void map_work(struct map *map, crewi_frame *frame, size_t rounds, bool pa
             return;
         }
         if (crewi_task_claim(task))
-            crewi_task_count_started(task);
+            crewi_count(pool, CREWI_STARTED);
         crewi_task_leave_place(task);
         if (passes_on && !map_is_exhausted(map)) {
             crewi_task_ref(task);
@@ -253,9 +253,10 @@ static void map_work(struct map *map, crewi_frame *frame, size_t rounds, bool pa
     }
 }
 
-static void map_run(crewi_task *task, crewi_frame *frame)
+static bool map_run(crewi_task *task, crewi_frame *frame)
 {
     map_work(map_of(task), frame, ROUNDS_AT_ONCE, true);
+    return false;
 }
 
 static void map_end(crewi_task *task, crew_status status)
@@ -277,12 +278,13 @@ struct map_rest {
     size_t first, end;
 };
 
-static void map_rest_run(crewi_task *task, crewi_frame *frame)
+static bool map_rest_run(crewi_task *task, crewi_frame *frame)
 {
     struct map_rest *rest = CREWI_CONTAINER_OF(task, struct map_rest, task);
     frame->range_first = rest->first;
     frame->range_end = rest->end;
     (void)map_run_range(rest->map, frame);
+    return false;
 }
 
 static void map_rest_end(crewi_task *task, crew_status status)
@@ -304,7 +306,7 @@ static void map_rest_free(crewi_task *task)
 {
     struct map_rest *rest = CREWI_CONTAINER_OF(task, struct map_rest, task);
     crewi_task_unref(&rest->map->result.task);
-    crewi_cells_free(task->shard, rest, sizeof *rest);
+    crewi_cell_free(task->shard, rest, sizeof *rest);
 }
 
 static const struct crewi_task_kind kind_map_rest = {
@@ -319,7 +321,7 @@ static void map_lost(crewi_task *task, crewi_frame *frame)
     map_fail(map, CREW_WORKER_LOST, 0, frame);
     struct map_rest *rest = NULL;
     if (left > 0)
-        rest = crewi_cells_alloc(crewi_cells_of(task->shard), crewi_thread_hash(), sizeof *rest, &shard);
+        rest = crewi_cell_new(crewi_task_pool(task), sizeof *rest, &shard);
     if (rest) {
         crewi_task_init(&rest->task, &kind_map_rest, shard, CREWI_PENDING, 1);
         rest->map = map;
@@ -441,10 +443,10 @@ static struct map *map_new(crew_pool *pool, const crew_job *job, const struct cr
                            const crew_call *call, uint32_t state)
 {
     crewi_shard *shard;
-    struct map *map = crewi_cells_alloc(pool->cells, crewi_thread_hash(), map_size(input->columns_count), &shard);
+    struct map *map = crewi_cell_new(pool, map_size(input->columns_count), &shard);
     if (!map)
         return NULL;
-    crewi_task_init(&map->result.task, &crewi_kind_map, shard, state, state & CREWI_HANDLE ? 2 : 1);
+    crewi_task_init(&map->result.task, &crewi_kind_map, shard, state, 2); /* the parties', and the entry's */
     crewi_result_init(&map->result, job, call);
     map->args = input->args;
     map->values = input->values;
@@ -471,13 +473,13 @@ static void map_submit(crew_pool *pool, struct map *map, bool run_here)
     crewi_task *task = &map->result.task;
     if (map->n == 0) {
         crewi_task_leave_place(task);
-        crewi_result_store(&map->result, CREW_OK);
+        crewi_result_store(&map->result, CREW_OK, 0);
         crewi_task_unref(task); /* the entry's */
     } else if (!run_here) {
         crewi_submit(pool, task, CREWI_NEXT);
     } else if (crewi_cells_enter_pool(pool->cells)) {
         crewi_run_as_helper(map_help_body, task, false);
-        crewi_task_unref(task);
+        crewi_task_unref(task); /* the entry's */
     }
 }
 
@@ -493,14 +495,14 @@ crew_status crewi_map_start(crew_pool *pool, const crew_job *job, const struct c
     status = map ? crewi_gate_enter(pool) : CREW_NO_MEMORY;
     if (status == CREW_OK) {
         if (ret_result) {
-            crewi_cells_count_handle(map->result.task.shard);
+            crewi_handle_count(map->result.task.shard);
             *ret_result = &map->result;
         }
         map_submit(pool, map, run_here);
         return CREW_OK;
     }
     if (map)
-        crewi_cells_free(map->result.task.shard, map, map_size(input->columns_count));
+        crewi_cell_free(map->result.task.shard, map, map_size(input->columns_count));
     if (has_place)
         crewi_place_give(pool);
     return crewi_pool_refuse(pool, status, call->error);

@@ -42,7 +42,7 @@ static crew_status map_blocking(crew_pool *pool, const crew_job *job, const stru
         return status;
     status = crewi_wait(&result->task, CREWI_NEVER, 0);
     if (status == CREW_TOO_DEEP && crewi_map_withdraw(result)) {
-        crewi_cells_discount_handle(result->task.shard);
+        crewi_handle_discount(result->task.shard);
         crewi_task_unref(&result->task);
         return crewi_refuse(call->error, status, "the wait for it could not be served");
     }

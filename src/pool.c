@@ -31,12 +31,8 @@ static void pool_init_words(crew_pool *pool)
     crewi_atomic_u32_init(&pool->room, 0);
     crewi_atomic_u32_init(&pool->room_waiters, 0);
     crewi_lock_init(&pool->iterators_lock);
-    for (size_t i = 0; i < CREWI_STRIPES; i++) {
-        crewi_atomic_u64_init(&pool->stripes[i].started, 0);
-        crewi_atomic_u64_init(&pool->stripes[i].ended, 0);
-        crewi_atomic_u64_init(&pool->stripes[i].done, 0);
-        crewi_atomic_u64_init(&pool->stripes[i].failed, 0);
-    }
+    for (size_t i = 0; i < CREWI_STRIPES; i++)
+        crewi_counts_init(&pool->stripes[i].counts);
 }
 
 static crew_pool *pool_new(const crew_pool_options *options)
@@ -244,16 +240,26 @@ static int pool_state(crew_pool *pool, uint64_t gate)
     return gate & CREWI_GATE_CLOSED ? CREW_POOL_CLOSED : CREW_POOL_OPEN;
 }
 
-static void info_add_stripes(const crew_pool *pool, crew_pool_info *info)
+void crewi_totals_add(struct crewi_totals *totals, const struct crewi_counts *counts)
 {
-    uint64_t started = 0, ended = 0;
-    for (size_t i = 0; i < CREWI_STRIPES; i++) { /* relaxed: a look, not an edge */
-        ended += crewi_atomic_u64_load_relaxed(&pool->stripes[i].ended);
-        started += crewi_atomic_u64_load_relaxed(&pool->stripes[i].started);
-        info->done += crewi_atomic_u64_load_relaxed(&pool->stripes[i].done);
-        info->failed += crewi_atomic_u64_load_relaxed(&pool->stripes[i].failed);
-    }
-    info->running = started > ended ? (size_t)(started - ended) : 0;
+    for (size_t i = 0; i < CREWI_COUNTERS; i++) /* relaxed: a look, not an edge */
+        totals->of[i] += crewi_atomic_u64_load_relaxed(&counts->of[i]);
+    totals->credits += crewi_atomic_size_load_relaxed(&counts->credits);
+}
+
+static size_t difference(uint64_t more, uint64_t less)
+{
+    return more > less ? (size_t)(more - less) : 0;
+}
+
+static void info_count(crew_pool *pool, struct crewi_totals totals, uint64_t gate, crew_pool_info *info)
+{
+    for (size_t i = 0; i < CREWI_STRIPES; i++)
+        crewi_totals_add(&totals, &pool->stripes[i].counts);
+    info->done = totals.of[CREWI_SUCCEEDED];
+    info->failed = totals.of[CREWI_FAILED];
+    info->running = difference(totals.of[CREWI_STARTED], totals.of[CREWI_ENDED]);
+    info->queued = difference(difference(gate & CREWI_GATE_COUNT, totals.credits), info->running);
 }
 
 crew_status crew_pool_query(crew_pool *pool, crew_pool_info *ret_info)
@@ -269,12 +275,10 @@ crew_status crew_pool_query(crew_pool *pool, crew_pool_info *ret_info)
         .struct_size = ret_info->struct_size, .workers = pool->options.workers, .slots = backend.slots};
     uint64_t gate = crewi_atomic_u64_load(&pool->gate);
     info.state = pool_state(pool, gate);
-    info_add_stripes(pool, &info);
+    info_count(pool, backend.totals, gate, &info);
     info.threads = backend.threads;
     info.blocked = backend.blocked;
     info.spare_failures = backend.spare_failures;
-    size_t inside = (size_t)(gate & CREWI_GATE_COUNT);
-    info.queued = inside > info.running ? inside - info.running : 0;
     *ret_info = info;
     return CREW_OK;
 }

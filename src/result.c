@@ -17,8 +17,7 @@ void crewi_result_init(crew_result *result, const crew_job *job, const crew_call
 
 uint32_t crewi_result_state(const crew_call *call, bool with_handle, bool has_place)
 {
-    uint32_t state = CREWI_PENDING;
-    state |= with_handle ? (uint32_t)CREWI_HANDLE : 0;
+    uint32_t state = with_handle ? CREWI_HANDLE : 0;
     state |= has_place ? (uint32_t)CREWI_PLACE : 0;
     state |= call->flags & CREW_READY_AFTER_DONE ? (uint32_t)CREWI_AFTER_DONE : 0;
     return state;
@@ -53,23 +52,25 @@ void crewi_result_error(const crew_result *result, crew_error *ret_error)
 
 /* ---- the ending side ---- */
 
-/* Moves the phase on, with `bits`, and wakes who slept for it. Everything before happens before ready is seen: the CAS
- * releases, readers of the state acquire. */
-static uint32_t result_publish(crew_result *result, uint32_t phase, uint32_t bits)
+/* Moves the phase on, sets `bits`, clears `party`, and wakes who slept for it. Everything before happens before ready is seen: the
+ * CAS releases, readers of the state acquire. Unless a party is left after DONE that is the caller's, the record may be gone
+ * afterwards. Returns the new state. */
+static uint32_t result_publish(crew_result *result, uint32_t phase, uint32_t bits, uint32_t party)
 {
-    uint32_t state = crewi_atomic_u32_load(&result->task.state), next;
+    crewi_atomic_u32 *word = &result->task.state;
+    uint32_t state = crewi_atomic_u32_load(word), next;
     do {
         if (crewi_phase(state) >= phase)
             return state; /* the lane was faster */
-        next = (state & ~(uint32_t)CREWI_PHASE) | phase | bits;
+        next = ((state & ~(uint32_t)CREWI_PHASE) | phase | bits) & ~party;
         if (crewi_is_ready(next))
             next &= ~(uint32_t)CREWI_WAITERS;
-    } while (!crewi_atomic_u32_cas(&result->task.state, &state, next));
+    } while (!crewi_atomic_u32_cas(word, &state, next));
     if (crewi_is_ready(next) && (state & CREWI_WAITERS))
-        crewi_futex_wake_all(&result->task.state);
+        crewi_futex_wake_all(word);
     else if (state & CREWI_WAITERS)
         crewi_task_poke(&result->task); /* what the sleepers wait for is now the lane: they may be in its way */
-    return state;
+    return next;
 }
 
 static bool result_is_unhandled(const crew_result *result, uint32_t state, crew_status status)
@@ -95,35 +96,45 @@ static void result_drop_value(crew_result *result, uint32_t state)
 }
 
 /* The value goes before the gate: nothing may be dropped after the pool said that all is over. */
-static void result_finish(crew_result *result, uint32_t bits)
+static void result_finish(crew_result *result, uint32_t bits, uint32_t party)
 {
     crew_pool *pool = crewi_task_pool(&result->task);
-    uint32_t state = result_publish(result, CREWI_DONE, bits) | bits;
-    if (!(state & CREWI_HANDLE))
+    uint32_t state = result_publish(result, CREWI_DONE, bits, party);
+    if (!(state & CREWI_HANDLE)) {
         result_drop_value(result, state);
+        if (!crewi_task_has_party(state))
+            crewi_task_unref(&result->task);
+    }
     crewi_gate_leave(pool);
 }
 
 void crewi_result_finish(crew_result *result)
 {
-    result_finish(result, 0);
+    result_finish(result, 0, 0);
 }
 
-/* The caller holds a reference, and keeps it until this has returned. */
-void crewi_result_store(crew_result *result, crew_status status)
+/* The lane may be through with the result before this has returned. */
+static void result_tell(crew_result *result, uint32_t bits)
 {
     crew_pool *pool = crewi_task_pool(&result->task);
-    struct crewi_stripe *stripe = crewi_stripe(pool);
-    crewi_count(status == CREW_OK ? &stripe->done : &stripe->failed);
-    uint32_t state = crewi_atomic_u32_load(&result->task.state), bits = result_outcome_bits(result, status);
-    if (!result->on_done && !result_is_unhandled(result, state, status)) {
-        result_finish(result, bits);
-        return;
-    }
     (void)crewi_atomic_u32_fetch_or(&result->task.state, bits); /* the lane reads it as soon as it has the result */
     crewi_lane_queue(result); /* before it is seen, so that results enter in the order in which they are seen */
-    (void)result_publish(result, CREWI_STORED, 0);
+    (void)result_publish(result, CREWI_STORED, 0, 0);
     crewi_lane_announce(pool);
+}
+
+void crewi_result_store(crew_result *result, crew_status status, uint32_t party)
+{
+    crew_pool *pool = crewi_task_pool(&result->task);
+    crewi_count(pool, status == CREW_OK ? CREWI_SUCCEEDED : CREWI_FAILED);
+    uint32_t state = crewi_atomic_u32_load(&result->task.state), bits = result_outcome_bits(result, status);
+    if (!result->on_done && !result_is_unhandled(result, state, status)) {
+        result_finish(result, bits, party);
+        return;
+    }
+    result_tell(result, bits);
+    if (party)
+        (void)crewi_task_give_up(&result->task, party);
 }
 
 /* ---- looking ---- */
@@ -212,7 +223,7 @@ static crew_status apply_cancel(crew_result *result)
         return crewi_phase(state) == CREWI_RUNNING ? CREW_BUSY : result_cancel_ended(result);
     }
     crew_pool *pool = crewi_task_pool(&result->task);
-    crewi_apply_end_claimed(result, CREW_CANCELLED);
+    crewi_apply_end_claimed(result, CREW_CANCELLED, 0);
     pool->backend->retract(pool);
     return CREW_OK;
 }
@@ -240,6 +251,23 @@ static bool result_runs_here(const crew_result *result)
     return frame != NULL;
 }
 
+/* The handle's end. Of an ended job nobody else has anything any more, as a rule: then no atomic step is needed. */
+static void result_let_go(crew_result *result)
+{
+    crewi_task *task = &result->task;
+    uint32_t state = crewi_atomic_u32_load(&task->state), alone = CREWI_HANDLE | CREWI_ENTRY | CREWI_PHASE;
+    if ((state & alone) == (CREWI_HANDLE | CREWI_DONE)) {
+        result_drop_value(result, state);
+        crewi_task_unref(task);
+        return;
+    }
+    crewi_task_ref(task);
+    state = crewi_task_give_up(task, CREWI_HANDLE);
+    if (crewi_phase(state) == CREWI_DONE)
+        result_drop_value(result, state);
+    crewi_task_unref(task);
+}
+
 void crew_result_destroy(crew_result *result)
 {
     if (!result)
@@ -254,9 +282,6 @@ void crew_result_destroy(crew_result *result)
         if (!result_runs_here(result))
             (void)crewi_wait(task, CREWI_NEVER, CREWI_WAIT_MUST);
     }
-    uint32_t state = crewi_atomic_u32_fetch_and(&task->state, ~(uint32_t)CREWI_HANDLE);
-    if (crewi_phase(state) == CREWI_DONE)
-        result_drop_value(result, state);
-    crewi_cells_discount_handle(task->shard);
-    crewi_task_unref(task);
+    crewi_handle_discount(task->shard);
+    result_let_go(result);
 }

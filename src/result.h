@@ -25,8 +25,9 @@ void crewi_result_init(crew_result *result, const crew_job *job, const crew_call
 /* The bits of a new result's state. */
 uint32_t crewi_result_state(const crew_call *call, bool with_handle, bool has_place);
 
-/* Makes the outcome known: ready, callback, gate, reference of the end. The value must be in place. */
-void crewi_result_store(crew_result *result, crew_status status);
+/* Makes the outcome known: ready, callback, gate. The value must be in place. `party`: CREWI_ENTRY if the caller has the queue's
+ * entry and gives it up, else 0, and something else keeps the record until this has returned. */
+void crewi_result_store(crew_result *result, crew_status status, uint32_t party);
 
 /* Keeps a copy of *error; without memory for it, its code and worker. Call before store; again to replace it. */
 void crewi_result_keep_error(crew_result *result, const crew_error *error);
@@ -47,7 +48,7 @@ void crewi_result_finish(crew_result *result);
 /* apply.c */
 extern const struct crewi_task_kind crewi_kind_apply;
 void *crewi_apply_value(const crew_result *result);
-void crewi_apply_end_claimed(crew_result *result, crew_status status); /* it will not run */
+void crewi_apply_end_claimed(crew_result *result, crew_status status, uint32_t party); /* it will not run */
 
 /* map.c */
 extern const struct crewi_task_kind crewi_kind_map;

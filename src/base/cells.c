@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Cells are carved from slabs, never merged, and reused by size class. Each shard allocates under its own lock; freeing pushes
- * to a stack that the allocating side takes whole (so there is no ABA). */
+/* Cells are carved from slabs, never merged, and reused by size class. Shards are guarded by a lock each; caches need none. A cell goes
+ * back to the shard that it came from: else one that only gives would grow for ever. */
 #include "cells.h"
 
 #include "../platform/lock.h"
@@ -8,49 +8,40 @@
 #include "assert.h"
 
 enum {
-    CELL_GRAIN = 16,
-    CELL_SIZE_MAX = 1024, /* larger blocks come straight from the allocator */
-    CLASSES = CELL_SIZE_MAX / CELL_GRAIN,
     SHARDS = 8,
     SLAB_SIZE_MIN = 1024, /* each next slab of a shard is twice as large, up to the maximum */
-    SLAB_SIZE_MAX = 16 * 1024
-};
-
-struct cell {
-    struct cell *next;
+    SLAB_SIZE_MAX = 64 * 1024,
+    CACHE_FILL = 16,   /* cells that a cache takes at once, */
+    CACHE_MAX = 64,    /* of one class holds at most, then it keeps half, */
+    CACHE_FOREIGN = 32 /* and of another shard sends home at once */
 };
 
 struct slab {
-    _Alignas(CELL_GRAIN) struct slab *next;
+    _Alignas(CREWI_CELL_GRAIN) struct slab *next;
     size_t size;
 };
 
-#define SHARD_ORPHAN (UINT64_C(1) << 63)
-#define SHARD_HANDLE (UINT64_C(1) << 32)
-
 struct crewi_shard {
-    _Alignas(CREWI_CACHE_LINE) crewi_lock lock; /* guards slabs, bump, bump_left, local */
-    struct slab *slabs;
+    struct crewi_shard_head head;               /* read-only */
+    _Alignas(CREWI_CACHE_LINE) crewi_lock lock; /* guards what follows */
+    bool is_orphan;                             /* from now on freed cells are only counted */
+    size_t live;                                /* cells in use, or in caches */
+    crewi_atomic_size handles;                  /* of the user's: born here minus died here; may wrap, the sum counts */
     char *bump;
     size_t bump_left;
-    struct cell *local[CLASSES];
-    /* bits 0-31: cells in use, +1 by alloc, -1 by free; bits 32-62: handles among them; bit 63 SHARD_ORPHAN: set by orphan.
-     * Whoever makes it exactly SHARD_ORPHAN has freed the last cell and closes the shard. */
-    crewi_atomic_u64 live;
-    crewi_cells *cells;
-    crewi_atomic_ptr returned[CLASSES]; /* pushed by anyone, taken whole under `lock` */
+    struct slab *slabs;
+    struct crewi_cell *free[CREWI_CELL_CLASSES];
 };
 
 #define INSIDE_SHUT (UINT32_C(1) << 31)
+#define BIAS (SIZE_MAX / 2 + 1) /* of `outstanding` before orphan: it cannot become 0 */
 
 struct crewi_cells {
     struct crewi_shard shards[SHARDS];
     struct crewi_memory memory;
-    void *owner;
-    uint32_t generation;
-    crewi_atomic_u32 shards_open; /* the one who makes it 0 frees everything */
-    crewi_atomic_u64
-        heirs; /* in a fork's child, once abandoned: handles + 1; the one who makes it 1 frees everything */
+    crewi_atomic_size
+        outstanding; /* blocks beyond CREWI_CELL_SIZE_MAX; after orphan all cells: whoever makes it 0 frees everything */
+    crewi_atomic_size heirs; /* in a fork's child, once abandoned: handles + 1; whoever makes it 1 frees everything */
     crewi_atomic_u32 inside; /* bits 0-30: calls inside the pool; bit 31 INSIDE_SHUT: the pool is gone */
 };
 
@@ -67,18 +58,20 @@ void crewi_memory_put(const struct crewi_memory *memory, void *block, size_t siz
         crewi_memory_free(block);
 }
 
-static void shard_init(struct crewi_shard *shard, crewi_cells *cells)
+/* ---- birth and death ---- */
+
+static void shard_init(struct crewi_shard *shard, crewi_cells *cells, void *owner)
 {
+    shard->head = (struct crewi_shard_head){cells, owner, crewi_fork_generation()};
     crewi_lock_init(&shard->lock);
+    shard->is_orphan = false;
+    shard->live = 0;
+    crewi_atomic_size_init(&shard->handles, 0);
     shard->slabs = NULL;
     shard->bump = NULL;
     shard->bump_left = 0;
-    crewi_atomic_u64_init(&shard->live, 0);
-    shard->cells = cells;
-    for (size_t i = 0; i < CLASSES; i++) {
-        shard->local[i] = NULL;
-        crewi_atomic_ptr_init(&shard->returned[i], NULL);
-    }
+    for (size_t i = 0; i < CREWI_CELL_CLASSES; i++)
+        shard->free[i] = NULL;
 }
 
 crewi_cells *crewi_cells_new(const struct crewi_memory *memory, void *owner)
@@ -87,13 +80,11 @@ crewi_cells *crewi_cells_new(const struct crewi_memory *memory, void *owner)
     if (!cells)
         return NULL;
     cells->memory = *memory;
-    cells->owner = owner;
-    cells->generation = crewi_fork_generation();
-    crewi_atomic_u32_init(&cells->shards_open, SHARDS);
+    crewi_atomic_size_init(&cells->outstanding, BIAS);
+    crewi_atomic_size_init(&cells->heirs, 0);
     crewi_atomic_u32_init(&cells->inside, 0);
-    crewi_atomic_u64_init(&cells->heirs, 0);
     for (size_t i = 0; i < SHARDS; i++)
-        shard_init(&cells->shards[i], cells);
+        shard_init(&cells->shards[i], cells, owner);
     return cells;
 }
 
@@ -102,79 +93,9 @@ const struct crewi_memory *crewi_cells_memory(const crewi_cells *cells)
     return &cells->memory;
 }
 
-void *crewi_cells_owner(const crewi_shard *shard)
-{
-    return shard->cells->owner;
-}
-
 crewi_shard *crewi_cells_shard(crewi_cells *cells)
 {
     return &cells->shards[0];
-}
-
-crewi_cells *crewi_cells_of(crewi_shard *shard)
-{
-    return shard->cells;
-}
-
-uint32_t crewi_cells_generation(const crewi_cells *cells)
-{
-    return cells->generation;
-}
-
-static size_t cell_class(size_t size)
-{
-    return size == 0 ? 0 : (size - 1) / CELL_GRAIN;
-}
-
-static void *shard_carve(struct crewi_shard *shard, size_t size)
-{
-    if (shard->bump_left < size) {
-        size_t slab_size = shard->slabs ? 2 * shard->slabs->size : SLAB_SIZE_MIN;
-        slab_size = slab_size < SLAB_SIZE_MAX ? slab_size : SLAB_SIZE_MAX;
-        struct slab *slab = crewi_memory_get(&shard->cells->memory, slab_size, CREWI_CACHE_LINE);
-        if (!slab)
-            return NULL;
-        slab->next = shard->slabs;
-        slab->size = slab_size;
-        shard->slabs = slab;
-        shard->bump = (char *)(slab + 1);
-        shard->bump_left = slab_size - sizeof *slab;
-    }
-    void *cell = shard->bump;
-    shard->bump += size;
-    shard->bump_left -= size;
-    return cell;
-}
-
-static void *shard_cell(struct crewi_shard *shard, size_t class)
-{
-    if (!shard->local[class])
-        shard->local[class] = crewi_atomic_ptr_exchange(&shard->returned[class], NULL);
-    struct cell *cell = shard->local[class];
-    if (!cell)
-        return shard_carve(shard, (class + 1) * CELL_GRAIN);
-    shard->local[class] = cell->next;
-    return cell;
-}
-
-void *crewi_cells_alloc(crewi_cells *cells, unsigned hint, size_t size, crewi_shard **ret_shard)
-{
-    struct crewi_shard *shard = &cells->shards[hint % SHARDS];
-    void *cell;
-    if (size > CELL_SIZE_MAX) {
-        cell = crewi_memory_get(&cells->memory, size, _Alignof(max_align_t));
-    } else {
-        crewi_lock_acquire(&shard->lock);
-        cell = shard_cell(shard, cell_class(size));
-        crewi_lock_release(&shard->lock);
-    }
-    if (!cell)
-        return NULL;
-    /* relaxed: the count is read only by those who free, after this cell reached them */
-    (void)crewi_atomic_u64_fetch_add_relaxed(&shard->live, 1);
-    *ret_shard = shard;
-    return cell;
 }
 
 static void cells_destroy(crewi_cells *cells)
@@ -188,66 +109,269 @@ static void cells_destroy(crewi_cells *cells)
     crewi_memory_put(&memory, cells, sizeof *cells);
 }
 
-static void shard_close(crewi_cells *cells)
+static void cells_discount(crewi_cells *cells, size_t count)
 {
-    if (crewi_atomic_u32_fetch_sub(&cells->shards_open, 1) == 1)
+    if (crewi_atomic_size_fetch_sub(&cells->outstanding, count) == count)
         cells_destroy(cells);
 }
 
-static void shard_push(struct crewi_shard *shard, size_t class, struct cell *cell)
-{
-    /* relaxed: only a first guess; the CAS finds the truth */
-    void *head = crewi_atomic_ptr_load_relaxed(&shard->returned[class]);
-    do
-        cell->next = head;
-    while (!crewi_atomic_ptr_cas(&shard->returned[class], &head, cell));
-}
-
-void crewi_cells_free(crewi_shard *shard, void *cell, size_t size)
-{
-    crewi_cells *cells = shard->cells;
-    if (size > CELL_SIZE_MAX)
-        crewi_memory_put(&cells->memory, cell, size);
-    else
-        shard_push(shard, cell_class(size), cell);
-    if (crewi_atomic_u64_fetch_sub(&shard->live, 1) == (SHARD_ORPHAN | 1))
-        shard_close(cells);
-}
-
+/* From each shard's turn on its cells are subtracted as they come back; in the end the pool's own bias goes. */
 void crewi_cells_orphan(crewi_cells *cells)
 {
-    for (size_t i = 0; i < SHARDS; i++)
-        if (crewi_atomic_u64_fetch_or(&cells->shards[i].live, SHARD_ORPHAN) == 0)
-            shard_close(cells);
+    size_t live = 0;
+    for (size_t i = 0; i < SHARDS; i++) {
+        struct crewi_shard *shard = &cells->shards[i];
+        crewi_lock_acquire(&shard->lock);
+        shard->is_orphan = true;
+        live += shard->live;
+        crewi_lock_release(&shard->lock);
+    }
+    cells_discount(cells, BIAS - live);
 }
 
-void crewi_cells_count_handle(crewi_shard *shard)
+/* ---- shards, under their locks ---- */
+
+static size_t cell_class(size_t size)
 {
-    (void)crewi_atomic_u64_fetch_add_relaxed(&shard->live, SHARD_HANDLE); /* relaxed: as in alloc */
+    return size == 0 ? 0 : (size - 1) / CREWI_CELL_GRAIN;
 }
 
-void crewi_cells_discount_handle(crewi_shard *shard)
+static bool shard_grow(struct crewi_shard *shard)
 {
-    (void)crewi_atomic_u64_fetch_sub(&shard->live, SHARD_HANDLE);
+    size_t size = shard->slabs ? 2 * shard->slabs->size : SLAB_SIZE_MIN;
+    size = size < SLAB_SIZE_MAX ? size : SLAB_SIZE_MAX;
+    struct slab *slab = crewi_memory_get(&shard->head.cells->memory, size, CREWI_CACHE_LINE);
+    if (!slab)
+        return false;
+    slab->next = shard->slabs;
+    slab->size = size;
+    shard->slabs = slab;
+    shard->bump = (char *)(slab + 1);
+    shard->bump_left = size - sizeof *slab;
+    return true;
+}
+
+static struct crewi_cell *shard_carve(struct crewi_shard *shard, size_t size)
+{
+    if (shard->bump_left < size && !shard_grow(shard))
+        return NULL;
+    struct crewi_cell *cell = (struct crewi_cell *)(void *)shard->bump;
+    shard->bump += size;
+    shard->bump_left -= size;
+    return cell;
+}
+
+static struct crewi_cell *shard_take(struct crewi_shard *shard, size_t class)
+{
+    struct crewi_cell *cell = shard->free[class];
+    if (cell)
+        shard->free[class] = cell->next;
+    else
+        cell = shard_carve(shard, (class + 1) * CREWI_CELL_GRAIN);
+    shard->live += cell != NULL;
+    return cell;
+}
+
+/* Gives a chain of `count` cells back. */
+static void shard_put(struct crewi_shard *shard, size_t class, struct crewi_cell *first, struct crewi_cell *last,
+                      size_t count)
+{
+    crewi_lock_acquire(&shard->lock);
+    bool is_orphan = shard->is_orphan;
+    if (!is_orphan) {
+        last->next = shard->free[class];
+        shard->free[class] = first;
+        shard->live -= count;
+    }
+    crewi_lock_release(&shard->lock);
+    if (is_orphan)
+        cells_discount(shard->head.cells, count);
+}
+
+static struct crewi_cell *shard_alloc(struct crewi_shard *shard, size_t class)
+{
+    crewi_lock_acquire(&shard->lock);
+    struct crewi_cell *cell = shard_take(shard, class);
+    crewi_lock_release(&shard->lock);
+    return cell;
+}
+
+/* ---- caches ---- */
+
+void crewi_cache_open(crewi_cache *cache, crewi_cells *cells, unsigned hint)
+{
+    cache->shard = &cells->shards[hint % SHARDS];
+    crewi_atomic_size_init(&cache->handles, 0);
+    for (size_t i = 0; i < CREWI_CELL_CLASSES; i++) {
+        cache->free[i] = NULL;
+        cache->count[i] = 0;
+    }
+    cache->foreign.count = 0;
+}
+
+/* Keeps `keep` cells of the class, gives the others back. */
+static void cache_trim(crewi_cache *cache, size_t class, unsigned keep)
+{
+    struct crewi_cell *first = cache->free[class], *last = first;
+    unsigned count = cache->count[class] - keep;
+    for (unsigned i = 1; i < count; i++)
+        last = last->next;
+    cache->free[class] = last->next;
+    cache->count[class] = (unsigned char)keep;
+    shard_put(cache->shard, class, first, last, count);
+}
+
+static void cache_send_home(crewi_cache *cache)
+{
+    if (cache->foreign.count > 0)
+        shard_put(cache->foreign.shard, cache->foreign.class, cache->foreign.first, cache->foreign.last,
+                  cache->foreign.count);
+    cache->foreign.count = 0;
+}
+
+void crewi_cache_close(crewi_cache *cache, bool is_forked)
+{
+    (void)crewi_atomic_size_fetch_add(&cache->shard->handles, crewi_atomic_size_load(&cache->handles));
+    crewi_atomic_size_init(&cache->handles, 0);
+    for (size_t class = 0; !is_forked && class < CREWI_CELL_CLASSES; class ++)
+        if (cache->count[class] > 0)
+            cache_trim(cache, class, 0);
+    if (!is_forked)
+        cache_send_home(cache);
+}
+
+static void cache_fill(crewi_cache *cache, size_t class)
+{
+    struct crewi_shard *shard = cache->shard;
+    crewi_lock_acquire(&shard->lock);
+    for (unsigned i = 0; i < CACHE_FILL; i++) {
+        struct crewi_cell *cell = shard_take(shard, class);
+        if (!cell)
+            break;
+        cell->next = cache->free[class];
+        cache->free[class] = cell;
+        cache->count[class]++;
+    }
+    crewi_lock_release(&shard->lock);
+}
+
+static struct crewi_cell *cache_alloc(crewi_cache *cache, size_t class)
+{
+    if (!cache->free[class])
+        cache_fill(cache, class);
+    struct crewi_cell *cell = cache->free[class];
+    if (cell) {
+        cache->free[class] = cell->next;
+        cache->count[class]--;
+    }
+    return cell;
+}
+
+static void cache_free(crewi_cache *cache, size_t class, struct crewi_cell *cell)
+{
+    if (cache->count[class] == CACHE_MAX)
+        cache_trim(cache, class, CACHE_MAX / 2);
+    cell->next = cache->free[class];
+    cache->free[class] = cell;
+    cache->count[class]++;
+}
+
+static void cache_free_foreign(crewi_cache *cache, crewi_shard *shard, size_t class, struct crewi_cell *cell)
+{
+    if (cache->foreign.shard != shard || cache->foreign.class != class || cache->foreign.count == CACHE_FOREIGN)
+        cache_send_home(cache);
+    cell->next = cache->foreign.first;
+    if (cache->foreign.count == 0) {
+        cache->foreign.shard = shard;
+        cache->foreign.class = class;
+        cache->foreign.last = cell;
+    }
+    cache->foreign.first = cell;
+    cache->foreign.count++;
+}
+
+/* ---- cells ---- */
+
+static void *block_alloc(crewi_cells *cells, size_t size)
+{
+    void *block = crewi_memory_get(&cells->memory, size, _Alignof(max_align_t));
+    if (block) /* relaxed: the count is read only by those who free, after this block reached them */
+        (void)crewi_atomic_size_fetch_add_relaxed(&cells->outstanding, 1);
+    return block;
+}
+
+void *crewi_cells_alloc(crewi_cells *cells, crewi_cache *cache, unsigned hint, size_t size, crewi_shard **ret_shard)
+{
+    struct crewi_shard *shard = cache ? cache->shard : &cells->shards[hint % SHARDS];
+    *ret_shard = shard;
+    if (size > CREWI_CELL_SIZE_MAX)
+        return block_alloc(cells, size);
+    return cache ? cache_alloc(cache, cell_class(size)) : shard_alloc(shard, cell_class(size));
+}
+
+void crewi_cells_free(crewi_shard *shard, crewi_cache *cache, void *cell, size_t size)
+{
+    crewi_cells *cells = shard->head.cells;
+    if (size > CREWI_CELL_SIZE_MAX) {
+        crewi_memory_put(&cells->memory, cell, size);
+        cells_discount(cells, 1);
+    } else if (cache && cache->shard == shard) {
+        cache_free(cache, cell_class(size), cell);
+    } else if (cache) {
+        cache_free_foreign(cache, shard, cell_class(size), cell);
+    } else {
+        shard_put(shard, cell_class(size), cell, cell, 1);
+    }
+}
+
+/* ---- handles ---- */
+
+static void shard_count_handle(struct crewi_shard *shard, size_t delta)
+{
+    (void)crewi_atomic_size_fetch_add_relaxed(&shard->handles, delta); /* relaxed: read in a fork's child only */
+}
+
+static void cache_count_handle(crewi_cache *cache, size_t delta)
+{
+    /* relaxed: nobody else writes it, and it is read in a fork's child only */
+    crewi_atomic_size_store_relaxed(&cache->handles, crewi_atomic_size_load_relaxed(&cache->handles) + delta);
+}
+
+void crewi_cells_count_handle(crewi_shard *shard, crewi_cache *cache)
+{
+    if (cache)
+        cache_count_handle(cache, 1);
+    else
+        shard_count_handle(shard, 1);
+}
+
+void crewi_cells_discount_handle(crewi_shard *shard, crewi_cache *cache)
+{
+    if (cache)
+        cache_count_handle(cache, SIZE_MAX);
+    else
+        shard_count_handle(shard, SIZE_MAX);
 }
 
 void crewi_cells_abandon(crewi_cells *cells)
 {
-    uint64_t handles = 0;
+    size_t handles = 0;
     for (size_t i = 0; i < SHARDS; i++)
-        handles += (crewi_atomic_u64_load(&cells->shards[i].live) & ~SHARD_ORPHAN) / SHARD_HANDLE;
-    crewi_atomic_u64_store(&cells->heirs, handles + 1);
+        handles += crewi_atomic_size_load(&cells->shards[i].handles);
+    crewi_atomic_size_store(&cells->heirs, handles + 1);
     if (handles == 0)
         cells_destroy(cells);
 }
 
 void crewi_cells_forget_handle(crewi_shard *shard)
 {
-    crewi_cells *cells = shard->cells;
-    crewi_cells_discount_handle(shard);
-    if (crewi_atomic_u64_load(&cells->heirs) > 0 && crewi_atomic_u64_fetch_sub(&cells->heirs, 1) == 2)
+    crewi_cells *cells = shard->head.cells;
+    shard_count_handle(shard, SIZE_MAX);
+    if (crewi_atomic_size_load(&cells->heirs) > 0 && crewi_atomic_size_fetch_sub(&cells->heirs, 1) == 2)
         cells_destroy(cells);
 }
+
+/* ---- who is inside the pool ---- */
 
 bool crewi_cells_enter_pool(crewi_cells *cells)
 {

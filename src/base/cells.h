@@ -23,18 +23,66 @@ void crewi_memory_put(const struct crewi_memory *memory, void *block, size_t siz
 
 /* `owner` is what every shard can be asked for: the pool. NULL: no memory. */
 crewi_cells *crewi_cells_new(const struct crewi_memory *memory, void *owner);
-void *crewi_cells_owner(const crewi_shard *shard);
 crewi_shard *crewi_cells_shard(crewi_cells *cells); /* any one, for a task that is no cell */
 const struct crewi_memory *crewi_cells_memory(const crewi_cells *cells);
 
-/* A cell of at least `size` bytes, aligned for any type, from the shard that `hint` picks (any number; one per thread keeps
- * threads apart). NULL: no memory. The shard is how it is given back. */
-void *crewi_cells_alloc(crewi_cells *cells, unsigned hint, size_t size, crewi_shard **ret_shard);
+/* What every cell's user asks often: the head of a shard, the rest of which is cells.c's own. */
+struct crewi_shard_head {
+    crewi_cells *cells;
+    void *owner;
+    uint32_t generation; /* the process's fork generation in which it was made */
+};
 
-/* Any thread, also after orphan; never takes a lock. */
-void crewi_cells_free(crewi_shard *shard, void *cell, size_t size);
+static inline crewi_cells *crewi_cells_of(const crewi_shard *shard)
+{
+    return ((const struct crewi_shard_head *)(const void *)shard)->cells;
+}
 
-crewi_cells *crewi_cells_of(crewi_shard *shard);
+static inline void *crewi_cells_owner(const crewi_shard *shard)
+{
+    return ((const struct crewi_shard_head *)(const void *)shard)->owner;
+}
+
+static inline uint32_t crewi_cells_generation(const crewi_shard *shard)
+{
+    return ((const struct crewi_shard_head *)(const void *)shard)->generation;
+}
+
+/* ---- a thread's own free cells ---- */
+
+enum { CREWI_CELL_GRAIN = 16, CREWI_CELL_SIZE_MAX = 1024, CREWI_CELL_CLASSES = CREWI_CELL_SIZE_MAX / CREWI_CELL_GRAIN };
+
+struct crewi_cell {
+    struct crewi_cell *next;
+};
+
+/* Belongs to one thread at a time. What it holds comes from its shard and goes back there in bulk, so that most cells cost no
+ * atomic step; cells of other shards go home in bulk, too. */
+typedef struct crewi_cache {
+    crewi_shard *shard;
+    crewi_atomic_size
+        handles; /* of the user's: born here minus died here; written by the owner, read by close in a child */
+    struct crewi_cell *free[CREWI_CELL_CLASSES];
+    unsigned char count[CREWI_CELL_CLASSES];
+    struct {
+        crewi_shard *shard;
+        size_t class;
+        struct crewi_cell *first, *last;
+        size_t count;
+    } foreign; /* cells of one other shard and one class, on their way home */
+} crewi_cache;
+
+/* `hint` picks the shard. To be closed before the cells are orphaned or abandoned. */
+void crewi_cache_open(crewi_cache *cache, crewi_cells *cells, unsigned hint);
+/* Gives all cells back. In a fork's child, where no lock can be trusted, they are only forgotten. */
+void crewi_cache_close(crewi_cache *cache, bool is_forked);
+
+/* A cell of at least `size` bytes, aligned for any type: from the caller's cache or, where that is NULL, from the shard that
+ * `hint` picks (any number; one per thread keeps threads apart). NULL: no memory. The shard is how it is given back. */
+void *crewi_cells_alloc(crewi_cells *cells, crewi_cache *cache, unsigned hint, size_t size, crewi_shard **ret_shard);
+
+/* Any thread, also after orphan; `cache` is the caller's, or NULL. */
+void crewi_cells_free(crewi_shard *shard, crewi_cache *cache, void *cell, size_t size);
 
 /* A handle's way into its pool. False: the pool is gone. Between a true and leave, the pool is not freed. The caller holds a
  * cell. */
@@ -46,14 +94,11 @@ void crewi_cells_leave_pool(crewi_cells *cells);
 void crewi_cells_shut_pool(crewi_cells *cells, bool wait);
 void crewi_cells_orphan(crewi_cells *cells);
 
-/* Which cells are the user's handles. It matters only in a fork's child: there nobody will ever free the cells of unfinished
+/* How many cells are the user's handles. It matters only in a fork's child: there nobody will ever free the cells of unfinished
  * work, so an abandoned pool's memory goes with the last handle instead, by forget. */
-void crewi_cells_count_handle(crewi_shard *shard);
-void crewi_cells_discount_handle(crewi_shard *shard);
+void crewi_cells_count_handle(crewi_shard *shard, crewi_cache *cache);
+void crewi_cells_discount_handle(crewi_shard *shard, crewi_cache *cache);
 void crewi_cells_abandon(crewi_cells *cells);
 void crewi_cells_forget_handle(crewi_shard *shard);
-
-/* The process's fork generation in which it was made. */
-uint32_t crewi_cells_generation(const crewi_cells *cells);
 
 #endif

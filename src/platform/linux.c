@@ -18,6 +18,9 @@
 
 #include "platform.h"
 
+/* Few and small enough to lie in the block that threads are born with: reached without a call, from a shared library, too. */
+#define CREWI_THREAD_LOCAL _Thread_local __attribute__((tls_model("initial-exec")))
+
 /* ---- time ---- */
 
 int64_t crewi_clock_now_ns(void)
@@ -149,8 +152,8 @@ void crewi_thread_guard(void (*body)(void *), void (*lost)(void *), void *arg)
 }
 
 /* The bounds of this thread's stack, asked for once per thread: for the main thread the question reads a file. */
-static _Thread_local uintptr_t linux_stack_low;
-static _Thread_local size_t linux_stack_bytes;
+static CREWI_THREAD_LOCAL uintptr_t linux_stack_low;
+static CREWI_THREAD_LOCAL size_t linux_stack_bytes;
 
 static void linux_stack_measure(void)
 {
@@ -184,7 +187,7 @@ size_t crewi_stack_left(void)
 
 /* ---- the calling thread ---- */
 
-static _Thread_local void *linux_self;
+static CREWI_THREAD_LOCAL void *linux_self;
 
 void *crewi_self_get(void)
 {

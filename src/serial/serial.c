@@ -78,20 +78,18 @@ struct serial_run {
 
 static void serial_work_off(crew_pool *pool);
 
-static void serial_end_run(struct serial_run *run)
+static void serial_end_run(struct serial_run *run, bool has_gone)
 {
     crewi_self_set(run->base.outer);
-    crewi_task_unref(run->task);
+    if (!has_gone)
+        crewi_task_drop_entry(run->task);
 }
 
 static void serial_body(void *opaque)
 {
     struct serial_run *run = opaque;
-    run->task->kind->run(run->task, &run->frame);
-    if (crewi_pool_is_forked(run->pool))
-        crewi_self_set(run->base.outer);
-    else
-        serial_end_run(run);
+    bool has_gone = run->task->kind->run(run->task, &run->frame);
+    serial_end_run(run, has_gone || crewi_pool_is_forked(run->pool));
 }
 
 /* The submitter's thread ends in the job. What it had still to work off is worked off on its way out. */
@@ -102,7 +100,7 @@ static void serial_lost(void *opaque)
     if (crewi_pool_is_forked(pool))
         return;
     crewi_frame_lost(&run->frame);
-    serial_end_run(run);
+    serial_end_run(run, false);
     if (run->has_turn) {
         serial_release_turn(pool);
         serial_work_off(pool);
@@ -260,7 +258,7 @@ static void serial_sweep(crew_pool *pool)
     for (crewi_link *link; (link = crewi_queue_pop(&serial_of(pool)->jobs));) {
         crewi_task *task = crewi_task_of_link(link);
         task->kind->end(task, status);
-        crewi_task_unref(task);
+        crewi_task_drop_entry(task);
     }
 }
 

@@ -175,6 +175,7 @@ bool crewi_park_worker(crewi_slot *slot)
 {
     crewi_engine *engine = slot->engine;
     crewi_worker_in_run(slot, false);
+    crewi_gate_flush(slot->pool, &slot->local);
     park_announce(slot); /* [P1] */
     if (slot->is_searching)
         (void)crewi_atomic_u32_fetch_sub(&engine->searchers, 1); /* [P2] */

@@ -28,6 +28,8 @@ static crewi_slot *slot_new(crewi_engine *engine, unsigned index)
     slot->random = index * UINT64_C(0x9E3779B97F4A7C15) + 1;
     crewi_atomic_u32_init(&slot->wake, CREWI_ASLEEP);
     crewi_deque_init(&slot->deque);
+    crewi_cache_open(&slot->local.cells, engine->pool->cells, index);
+    crewi_counts_init(&slot->local.counts);
     return slot;
 }
 
@@ -170,8 +172,10 @@ static void threads_free(crew_pool *pool)
     const struct crewi_memory *memory = crewi_cells_memory(pool->cells);
     for (unsigned i = 0; i < engine->slots_max; i++) {
         crewi_slot *slot = crewi_atomic_ptr_load(&engine->slots[i]);
-        if (slot)
-            crewi_memory_put(memory, slot, sizeof *slot);
+        if (!slot)
+            continue;
+        crewi_cache_close(&slot->local.cells, crewi_pool_is_forked(pool));
+        crewi_memory_put(memory, slot, sizeof *slot);
     }
     crewi_memory_put(memory, engine, engine_size(engine->slots_max));
 }
@@ -215,7 +219,7 @@ static bool anyone_is_wanted(const crewi_engine *engine)
 static void sweep_end(crewi_task *task, crew_status status)
 {
     task->kind->end(task, status);
-    crewi_task_unref(task);
+    crewi_task_drop_entry(task);
 }
 
 /* Some at a time: what is in hand here, nobody else who sweeps can end meanwhile. */
@@ -310,7 +314,7 @@ static bool slot_push(crewi_slot *slot, crewi_task *task)
             (void)crewi_deque_push(&slot->deque, newest);
             break;
         }
-        crewi_task_unref(newest);
+        crewi_task_drop_entry(newest);
     }
     return crewi_deque_push(&slot->deque, task);
 }
@@ -339,7 +343,7 @@ static void threads_retract(crew_pool *pool)
         return;
     for (crewi_link *link = crewi_queue_filter(&engine->injector, link_is_dead), *next; link; link = next) {
         next = link->next;
-        crewi_task_unref(crewi_task_of_link(link));
+        crewi_task_drop_entry(crewi_task_of_link(link));
     }
 }
 
@@ -368,6 +372,12 @@ static void threads_query(crew_pool *pool, struct crewi_backend_info *ret_info)
         .spare_failures = engine->spare_failures,
     };
     crewi_lock_release(&engine->lock);
+    uint32_t used = crewi_atomic_u32_load(&engine->slots_used);
+    for (unsigned i = 0; i < used; i++) {
+        const crewi_slot *slot = crewi_atomic_ptr_load(&engine->slots[i]);
+        if (slot)
+            crewi_totals_add(&ret_info->totals, &slot->local.counts);
+    }
 }
 
 const struct crewi_backend crewi_backend_threads = {

@@ -18,6 +18,7 @@ typedef struct crewi_slot {
     crew_pool *pool;
     struct crewi_engine *engine;
     unsigned index;
+    struct crewi_local local; /* the thread's own; its counts are read by queries */
     /* the thread's own */
     crewi_frame base;    /* CREWI_FRAME_WORKER, at the bottom */
     crewi_frame frame;   /* of the task it runs at the bottom; here, since `lost` must find it */

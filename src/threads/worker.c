@@ -6,10 +6,8 @@ enum { FAIR_EVERY = 61 }; /* how often a worker looks first where it would look 
 
 crewi_slot *crewi_slot_here(const crew_pool *pool)
 {
-    crewi_frame *frame = crewi_frame_top();
-    while (frame && !(frame->kind == CREWI_FRAME_WORKER && frame->pool == pool))
-        frame = frame->outer;
-    return frame ? CREWI_CONTAINER_OF(frame, crewi_slot, base) : NULL;
+    struct crewi_local *local = crewi_local_here(pool);
+    return local ? CREWI_CONTAINER_OF(local, crewi_slot, local) : NULL;
 }
 
 /* ---- finding work ---- */
@@ -99,10 +97,10 @@ static void worker_run_task(crewi_slot *slot, crewi_task *task)
     }
     crewi_worker_in_run(slot, true);
     slot->current = task;
-    task->kind->run(task, &slot->frame);
+    bool has_gone = task->kind->run(task, &slot->frame);
     slot->current = NULL;
-    if (!crewi_pool_is_forked(slot->pool))
-        crewi_task_unref(task);
+    if (!has_gone && !crewi_pool_is_forked(slot->pool))
+        crewi_task_drop_entry(task);
 }
 
 /* ---- initialising ---- */
@@ -214,6 +212,7 @@ static void worker_retire(crewi_slot *slot)
     if (slot->base.has_permit)
         crewi_permit_release(engine);
     slot->base.has_permit = false;
+    crewi_gate_flush(slot->pool, &slot->local);
     crewi_lock_acquire(&engine->lock);
     engine->arriving -= slot->is_arriving;
     engine->initialised -= slot->is_initialised;
@@ -235,12 +234,17 @@ static void worker_body(void *opaque)
 
 /* ---- a job has ended this thread ---- */
 
+static void lost_serve(crewi_task *task, crewi_frame *frame)
+{
+    (void)task->kind->run(task, frame); /* the lane's: its entry stays ours */
+}
+
 /* Callbacks still have to be called, and no thread is left to: this one does it on its way out. */
 static void lost_serve_lane(crewi_engine *engine)
 {
     for (crewi_task *task; (task = queue_next(&engine->urgent));) {
-        crewi_run_guarded(task->kind->run, task);
-        crewi_task_unref(task);
+        crewi_run_guarded(lost_serve, task);
+        crewi_task_drop_entry(task);
     }
 }
 
@@ -273,7 +277,7 @@ static void lost_settle(crewi_slot *slot)
             (void)worker_init_failed(slot, &error);
     }
     if (slot->current)
-        crewi_task_unref(slot->current);
+        crewi_task_drop_entry(slot->current);
     slot->current = NULL;
 }
 
@@ -304,6 +308,7 @@ void crewi_worker_main(void *opaque)
     slot->is_initialised = slot->is_exiting = slot->is_searching = slot->is_in_run = false;
     crewi_frame_enter(&slot->base, CREWI_FRAME_WORKER, slot->pool, NULL);
     slot->base.worker = (int)slot->index;
+    slot->base.local = &slot->local;
     crewi_thread_guard(worker_body, worker_lost, slot);
     if (crewi_pool_is_forked(slot->pool))
         crewi_thread_vanish(); /* the thread of a job that forked, in the child: the parent's exit handlers are not its own */
