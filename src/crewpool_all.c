@@ -34,5 +34,6 @@
 
 #include "threads/deque.c"
 #include "threads/park.c"
+#include "threads/permit.c"
 #include "threads/threads.c"
 #include "threads/worker.c"

@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -197,6 +198,23 @@ void *crewi_self_get(void)
 void crewi_self_set(void *self)
 {
     linux_self = self;
+}
+
+void crewi_cpu_relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("isb" ::: "memory");
+#endif
+}
+
+unsigned crewi_cpus_at_hand(void)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set))
+        return 1; /* more than a cpu_set_t holds, or forbidden: then nobody spins */
+    return (unsigned)CPU_COUNT(&set);
 }
 
 unsigned crewi_thread_hash(void)

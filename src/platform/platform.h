@@ -59,6 +59,12 @@ size_t crewi_stack_size(void);
 void *crewi_self_get(void);
 void crewi_self_set(void *self);
 
+/* A moment's rest for the core, between two looks at a word that another thread will change. */
+void crewi_cpu_relax(void);
+
+/* How many CPUs this thread may run on, now; cheap. */
+unsigned crewi_cpus_at_hand(void);
+
 /* A small number that tends to differ between threads. */
 unsigned crewi_thread_hash(void);
 

@@ -1,35 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-/* Permits, sleeping and waking.
- *
- * `executing` threads hold a permit and may run jobs; an idle worker holds none. Whoever wakes a worker gives it one. A job that
- * waits gives its permit up, and takes it again when it goes on. */
+/* Sleeping and waking. A worker without work looks around for a moment if that has paid lately, dozes while others are at work, and
+ * sleeps. Whoever wakes a worker gives it a permit. */
 #include "threads.h"
 
-#define RESUME_GRACE_NS 10000000 /* how long a job that goes on waits for a permit, see crewi_threads_resume */
+enum {
+    SPIN_NS_MAX = 50000, /* about what it costs to wake a thread on another core */
+    SPIN_TURNS = 16,     /* looks between two looks at the clock */
+    DOZE_NS = 50000,
+    DOZES_MAX = 20 /* in a row without anything to see, then it sleeps */
+};
 
-/* ---- permits, under the lock ---- */
-
-static void engine_note_pressure(crewi_engine *engine)
-{
-    bool pressed = engine->resumers || engine->executing > engine->workers;
-    crewi_atomic_u32_store(&engine->pressure, pressed);
-}
-
-/* A permit that is free goes to a job that waits to go on, before new work. */
-static void engine_grant_resumers(crewi_engine *engine)
-{
-    while (engine->resumers && engine->executing < engine->workers) {
-        crewi_resumer *resumer = engine->resumers;
-        engine->resumers = resumer->next;
-        if (!engine->resumers)
-            engine->resumers_end = &engine->resumers;
-        engine->executing++;
-        /* The resumer may leave as soon as it sees this; the wake needs only the address. */
-        crewi_atomic_u32_store(&resumer->is_granted, 1);
-        crewi_futex_wake_one(&resumer->is_granted);
-    }
-    engine_note_pressure(engine);
-}
+/* ---- waking ---- */
 
 static void engine_idle_remove(crewi_engine *engine, crewi_slot *slot)
 {
@@ -50,42 +31,27 @@ static void engine_idle_add(crewi_engine *engine, crewi_slot *slot)
     (void)crewi_atomic_u32_fetch_add(&engine->idle_count, 1);
 }
 
-bool crewi_permit_try(crewi_engine *engine)
+/* Under the lock: the sleeper has a permit now, and counts as a searcher. */
+static void slot_grant(crewi_slot *slot)
 {
-    crewi_lock_acquire(&engine->lock);
-    bool has = engine->executing < engine->workers;
-    engine->executing += has;
-    crewi_lock_release(&engine->lock);
-    return has;
+    engine_idle_remove(slot->engine, slot);
+    (void)crewi_atomic_u32_fetch_add(&slot->engine->searchers, 1);
+    crewi_atomic_u32_store(&slot->wake, CREWI_GRANTED);
 }
 
-/* Work that came while all permits were taken was left to their holders: whoever gives one up has to look. */
-void crewi_permit_release(crewi_engine *engine)
-{
-    crewi_lock_acquire(&engine->lock);
-    engine->executing--;
-    engine_grant_resumers(engine);
-    crewi_lock_release(&engine->lock);
-    if (crewi_engine_has_work(engine))
-        crewi_wake_one(engine);
-}
-
-/* ---- waking ---- */
-
-/* With a permit, even if that is one too many: then the next to finish a task gives it back. If nobody sleeps, the next on
- * its way to sleep has that permit. */
+/* Beyond the limit: with a permit even if that is one too many; then the next to finish a task gives it back. If nobody
+ * sleeps, the next on its way to sleep has that permit. */
 static void engine_wake(crewi_engine *engine, bool beyond_limit)
 {
     crewi_lock_acquire(&engine->lock);
-    crewi_slot *slot = beyond_limit || engine->executing < engine->workers ? engine->idle : NULL;
+    crewi_slot *slot = engine->idle;
     engine->is_urged |= beyond_limit && !slot;
-    if (slot) {
-        engine_idle_remove(engine, slot);
-        engine->executing++;
-        engine_note_pressure(engine);
-        (void)crewi_atomic_u32_fetch_add(&engine->searchers, 1);
-        crewi_atomic_u32_store(&slot->wake, CREWI_GRANTED);
-    }
+    if (slot && beyond_limit)
+        crewi_permit_take(engine);
+    else if (slot && !crewi_permit_try(engine))
+        slot = NULL;
+    if (slot)
+        slot_grant(slot);
     crewi_lock_release(&engine->lock);
     if (slot)
         crewi_futex_wake_one(&slot->wake);
@@ -105,10 +71,21 @@ void crewi_threads_urge(crew_pool *pool)
     crewi_engine_ensure_sleeper(engine);
 }
 
+/* Somebody is at work, and a worker dozes that will look in a moment: work that came up is in good hands. */
+static bool engine_is_watched(crewi_engine *engine)
+{
+    if (crewi_atomic_u32_load(&engine->dozers) == 0 || crewi_permits_out(engine) == 0)
+        return false;
+    if (!crewi_atomic_u32_load_relaxed(&engine->is_stirred)) /* relaxed: only says that dozing is of use */
+        crewi_atomic_u32_store_relaxed(&engine->is_stirred, 1);
+    return true;
+}
+
 /* [S2] after [S1], the push: a searcher will find the entry, or see it when it looks again before it sleeps [P3]. */
 void crewi_work_arrived(crewi_engine *engine)
 {
-    if (crewi_atomic_u32_load(&engine->idle_count) > 0 && crewi_atomic_u32_load(&engine->searchers) == 0)
+    if (crewi_atomic_u32_load(&engine->idle_count) > 0 && crewi_atomic_u32_load(&engine->searchers) == 0 &&
+        !engine_is_watched(engine))
         crewi_wake_one(engine);
 }
 
@@ -117,10 +94,11 @@ void crewi_found_work(crewi_slot *slot)
 {
     if (!slot->is_searching)
         return;
+    crewi_engine *engine = slot->engine;
     slot->is_searching = false;
-    (void)crewi_atomic_u32_fetch_sub(&slot->engine->searchers, 1);
-    if (crewi_atomic_u32_load(&slot->engine->idle_count) > 0 && crewi_engine_has_work(slot->engine))
-        crewi_wake_one(slot->engine);
+    (void)crewi_atomic_u32_fetch_sub(&engine->searchers, 1);
+    if (crewi_atomic_u32_load(&engine->idle_count) > 0 && crewi_engine_has_work(engine) && !engine_is_watched(engine))
+        crewi_wake_one(engine);
 }
 
 void crewi_threads_wake_all(crew_pool *pool)
@@ -138,6 +116,60 @@ void crewi_threads_wake_all(crew_pool *pool)
     crewi_lock_release(&engine->lock);
 }
 
+/* ---- looking around before sleeping ---- */
+
+/* Looks until there is something to see. False: the time is over. */
+static bool spin_look(crewi_slot *slot, int64_t deadline_ns)
+{
+    for (unsigned turn = 1;; turn++) {
+        if (crewi_engine_has_work(slot->engine))
+            return true;
+        if (turn % SPIN_TURNS == 0 && (crewi_clock_now_ns() >= deadline_ns || crewi_gate_is_ended(slot->pool)))
+            return false;
+        crewi_cpu_relax();
+    }
+}
+
+/* [P0] As a searcher, without a permit, and only while few are awake: whoever submits leaves the work to it. True: it has a
+ * permit, and there was work. */
+static bool park_spin(crewi_slot *slot)
+{
+    crewi_engine *engine = slot->engine;
+    if (slot->spin_ns == 0 || crewi_permits_out(engine) >= engine->spinners_max)
+        return false;
+    bool is_one_of_few = slot->is_searching || crewi_atomic_u32_fetch_add(&engine->searchers, 1) < engine->spinners_max;
+    slot->is_searching = true;
+    return is_one_of_few && spin_look(slot, slot->idle_since_ns + slot->spin_ns) && crewi_permit_try(engine);
+}
+
+/* What waiting as long as this last time says about the next. */
+static void spin_learn(crewi_slot *slot)
+{
+    if (slot->engine->spinners_max == 0)
+        return;
+    bool was_short = crewi_clock_now_ns() - slot->idle_since_ns < SPIN_NS_MAX;
+    slot->spin_ns = was_short ? SPIN_NS_MAX : slot->spin_ns / 2;
+}
+
+/* ---- dozing ---- */
+
+/* When whoever submits is at work, too, being woken for each bit of it costs more than it brings: looks by itself instead. */
+static void doze_begin(crewi_slot *slot)
+{
+    crewi_engine *engine = slot->engine;
+    uint32_t none = 0;
+    bool is_of_use =
+        crewi_permits_out(engine) > 0 || crewi_atomic_u32_exchange(&engine->is_helped, 0) || !slot->has_run;
+    slot->dozes_left = is_of_use && crewi_atomic_u32_cas(&engine->dozers, &none, 1) ? DOZES_MAX : 0;
+}
+
+static void doze_end(crewi_slot *slot)
+{
+    if (slot->dozes_left > 0)
+        (void)crewi_atomic_u32_fetch_sub(&slot->engine->dozers, 1);
+    slot->dozes_left = 0;
+}
+
 /* ---- sleeping ---- */
 
 /* [P1] Onto the list of sleepers, without permit. */
@@ -146,29 +178,65 @@ static void park_announce(crewi_slot *slot)
     crewi_engine *engine = slot->engine;
     crewi_lock_acquire(&engine->lock);
     engine_idle_add(engine, slot);
-    if (slot->base.has_permit)
-        engine->executing--;
-    slot->base.has_permit = false;
-    engine_grant_resumers(engine);
     crewi_lock_release(&engine->lock);
 }
 
-/* [P3] Something is there after all: takes itself off the list, if nobody was faster. */
-static void park_retract(crewi_slot *slot, bool has_ended)
+/* [P3] If something is there after all: takes itself off the list, unless somebody was faster. */
+static void park_look(crewi_slot *slot)
 {
     crewi_engine *engine = slot->engine;
+    bool has_ended = crewi_gate_is_ended(slot->pool);
+    if (!has_ended && !crewi_engine_has_work(engine))
+        return;
     crewi_lock_acquire(&engine->lock);
-    bool may_run = engine->executing < engine->workers || engine->is_urged;
-    if (slot->is_idle && (has_ended || may_run)) {
-        engine->is_urged = false;
+    if (slot->is_idle && has_ended) {
         engine_idle_remove(engine, slot);
-        engine->executing += !has_ended;
-        engine_note_pressure(engine);
-        crewi_atomic_u32_store(&slot->wake, has_ended ? CREWI_DISMISSED : CREWI_GRANTED);
-        if (!has_ended)
-            (void)crewi_atomic_u32_fetch_add(&engine->searchers, 1);
+        crewi_atomic_u32_store(&slot->wake, CREWI_DISMISSED);
+    } else if (slot->is_idle && engine->is_urged) {
+        engine->is_urged = false;
+        crewi_permit_take(engine);
+        slot_grant(slot);
+    } else if (slot->is_idle && crewi_permit_try(engine)) {
+        slot_grant(slot);
     }
     crewi_lock_release(&engine->lock);
+}
+
+/* The doze is over: looks, and dozes on only if there was something to see since the last time. */
+static void doze_look(crewi_slot *slot)
+{
+    if (crewi_atomic_u32_exchange(&slot->engine->is_stirred, 0))
+        slot->dozes_left = DOZES_MAX;
+    else if (slot->dozes_left == 1)
+        doze_end(slot);
+    else
+        slot->dozes_left--;
+    park_look(slot); /* after it no longer counts as a dozer, as in [P3] */
+}
+
+/* [P4] */
+static uint32_t park_sleep(crewi_slot *slot)
+{
+    uint32_t wake;
+    while ((wake = crewi_atomic_u32_load(&slot->wake)) == CREWI_ASLEEP) {
+        if (slot->dozes_left == 0)
+            (void)crewi_futex_wait(&slot->wake, CREWI_ASLEEP, CREWI_NEVER);
+        else if (!crewi_futex_wait(&slot->wake, CREWI_ASLEEP, crewi_clock_now_ns() + DOZE_NS))
+            doze_look(slot);
+    }
+    doze_end(slot);
+    return wake;
+}
+
+static bool park_deep(crewi_slot *slot)
+{
+    doze_begin(slot);
+    park_announce(slot); /* [P1] */
+    if (slot->is_searching)
+        (void)crewi_atomic_u32_fetch_sub(&slot->engine->searchers, 1); /* [P2] */
+    slot->is_searching = false;
+    park_look(slot);                          /* [P3] */
+    return park_sleep(slot) == CREWI_GRANTED; /* [P4] */
 }
 
 bool crewi_park_worker(crewi_slot *slot)
@@ -176,85 +244,15 @@ bool crewi_park_worker(crewi_slot *slot)
     crewi_engine *engine = slot->engine;
     crewi_worker_in_run(slot, false);
     crewi_gate_flush(slot->pool, &slot->local);
-    park_announce(slot); /* [P1] */
-    if (slot->is_searching)
-        (void)crewi_atomic_u32_fetch_sub(&engine->searchers, 1); /* [P2] */
-    slot->is_searching = false;
-    bool has_ended = crewi_gate_is_ended(slot->pool);
-    if (has_ended || crewi_engine_has_work(engine))
-        park_retract(slot, has_ended); /* [P3] */
-    uint32_t wake;
-    while ((wake = crewi_atomic_u32_load(&slot->wake)) == CREWI_ASLEEP)
-        (void)crewi_futex_wait(&slot->wake, CREWI_ASLEEP, CREWI_NEVER); /* [P4] */
-    if (wake == CREWI_DISMISSED)
+    if (slot->base.has_permit)
+        crewi_permit_put(engine); /* what rule R demands, [P0] or [P3] does */
+    slot->base.has_permit = false;
+    slot->idle_since_ns = engine->spinners_max > 0 ? crewi_clock_now_ns() : 0;
+    if (!park_spin(slot) && !park_deep(slot))
         return false;
+    spin_learn(slot);
     slot->base.has_permit = true;
     slot->is_searching = true;
+    slot->has_run = false;
     return true;
-}
-
-/* ---- jobs that wait ---- */
-
-void crewi_threads_suspend(crew_pool *pool, crewi_frame *frame)
-{
-    crewi_engine *engine = crewi_engine_of(pool);
-    crewi_slot *slot = frame->kind == CREWI_FRAME_WORKER ? CREWI_CONTAINER_OF(frame, crewi_slot, base) : NULL;
-    if (slot) {
-        crewi_worker_in_run(slot, false);
-        crewi_lock_acquire(&engine->lock);
-        engine->suspended++;
-        crewi_lock_release(&engine->lock);
-    }
-    crewi_permit_release(engine);
-    if (slot)
-        crewi_engine_ensure_reserve(engine);
-}
-
-static void engine_resumer_remove(crewi_engine *engine, crewi_resumer *resumer)
-{
-    crewi_resumer **at = &engine->resumers;
-    while (*at != resumer)
-        at = &(*at)->next;
-    *at = resumer->next;
-    if (!resumer->next)
-        engine->resumers_end = at;
-}
-
-/* All permits are taken: waits for one, but not for long, since who holds them may want a lock that this job holds. */
-static void resume_wait(crewi_engine *engine, crewi_resumer *resumer)
-{
-    int64_t deadline_ns = crewi_clock_now_ns() + RESUME_GRACE_NS;
-    bool in_time = true;
-    while (in_time && !crewi_atomic_u32_load(&resumer->is_granted))
-        in_time = crewi_futex_wait(&resumer->is_granted, 0, deadline_ns);
-    crewi_lock_acquire(&engine->lock);
-    if (!crewi_atomic_u32_load(&resumer->is_granted)) {
-        engine_resumer_remove(engine, resumer);
-        engine->executing++;
-        engine_note_pressure(engine);
-    }
-    crewi_lock_release(&engine->lock);
-}
-
-void crewi_threads_resume(crew_pool *pool, crewi_frame *frame)
-{
-    crewi_engine *engine = crewi_engine_of(pool);
-    bool is_worker = frame->kind == CREWI_FRAME_WORKER;
-    crewi_resumer resumer = {.next = NULL};
-    crewi_atomic_u32_init(&resumer.is_granted, 0);
-    crewi_lock_acquire(&engine->lock);
-    engine->suspended -= is_worker;
-    bool must_wait = engine->executing >= engine->workers;
-    if (must_wait) {
-        *engine->resumers_end = &resumer;
-        engine->resumers_end = &resumer.next;
-    } else {
-        engine->executing++;
-    }
-    engine_note_pressure(engine);
-    crewi_lock_release(&engine->lock);
-    if (must_wait)
-        resume_wait(engine, &resumer);
-    if (is_worker)
-        crewi_worker_in_run(CREWI_CONTAINER_OF(frame, crewi_slot, base), true);
 }

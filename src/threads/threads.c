@@ -28,6 +28,7 @@ static crewi_slot *slot_new(crewi_engine *engine, unsigned index)
     slot->random = index * UINT64_C(0x9E3779B97F4A7C15) + 1;
     crewi_atomic_u32_init(&slot->wake, CREWI_ASLEEP);
     crewi_deque_init(&slot->deque);
+    crewi_deque_init(&slot->inbox);
     crewi_cache_open(&slot->local.cells, engine->pool->cells, index);
     crewi_counts_init(&slot->local.counts);
     return slot;
@@ -150,13 +151,17 @@ static crewi_engine *engine_new(crew_pool *pool)
     engine->pool = pool;
     engine->workers = pool->options.workers;
     engine->slots_max = slots_max;
+    engine->spinners_max = crewi_cpus_at_hand() / 2;
     engine->is_taken = (bool *)(void *)(engine->slots + slots_max);
     crewi_queue_init(&engine->injector);
     crewi_queue_init(&engine->urgent);
     crewi_atomic_size_init(&engine->dead, 0);
     crewi_atomic_u32_init(&engine->idle_count, 0);
     crewi_atomic_u32_init(&engine->searchers, 0);
-    crewi_atomic_u32_init(&engine->pressure, 0);
+    crewi_atomic_u32_init(&engine->permits, 0);
+    crewi_atomic_u32_init(&engine->dozers, 0);
+    crewi_atomic_u32_init(&engine->is_stirred, 0);
+    crewi_atomic_u32_init(&engine->is_helped, 0);
     crewi_atomic_u32_init(&engine->arrivals, 0);
     crewi_atomic_u32_init(&engine->slots_used, 0);
     crewi_lock_init(&engine->lock);
@@ -232,6 +237,15 @@ static void sweep_queue(crewi_queue *queue, crew_status status)
         }
 }
 
+static void sweep_deque(crewi_deque *deque, crew_status status)
+{
+    while (!crewi_deque_is_empty(deque)) {
+        crewi_task *task = crewi_deque_steal(deque);
+        if (task)
+            sweep_end(task, status);
+    }
+}
+
 static void threads_sweep(crew_pool *pool)
 {
     crewi_engine *engine = crewi_engine_of(pool);
@@ -240,11 +254,10 @@ static void threads_sweep(crew_pool *pool)
     unsigned used = crewi_atomic_u32_load(&engine->slots_used);
     for (unsigned i = 0; i < used; i++) {
         crewi_slot *slot = crewi_atomic_ptr_load(&engine->slots[i]);
-        while (slot && !crewi_deque_is_empty(&slot->deque)) {
-            crewi_task *task = crewi_deque_steal(&slot->deque);
-            if (task)
-                sweep_end(task, status);
-        }
+        if (!slot)
+            continue;
+        sweep_deque(&slot->inbox, status);
+        sweep_deque(&slot->deque, status);
     }
 }
 
@@ -351,7 +364,10 @@ static void threads_retract(crew_pool *pool)
 
 static bool threads_enter(crew_pool *pool)
 {
-    return crewi_permit_try(crewi_engine_of(pool));
+    crewi_engine *engine = crewi_engine_of(pool);
+    if (!crewi_atomic_u32_load_relaxed(&engine->is_helped)) /* relaxed: a hint for idle workers */
+        crewi_atomic_u32_store_relaxed(&engine->is_helped, 1);
+    return crewi_permit_try(engine);
 }
 
 static void threads_leave(crew_pool *pool)

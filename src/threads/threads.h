@@ -27,7 +27,11 @@ typedef struct crewi_slot {
     bool is_exiting;     /* worker_exit has been called, or is being */
     bool is_searching;   /* counted in engine->searchers */
     bool is_in_run;      /* worker_run(…, 1) was called last */
-    uint32_t ticks;      /* tasks looked for */
+    bool has_run;        /* a task, since it woke up */
+    unsigned
+        dozes_left; /* how often it will look by itself before it sleeps until woken; counted in dozers while > 0 */
+    int64_t idle_since_ns, spin_ns; /* when it ran out of work; how long to look around before it sleeps */
+    uint32_t ticks;                 /* tasks looked for */
     uint64_t random;
     /* guarded by engine->lock */
     bool is_arriving; /* its thread has not parked yet */
@@ -38,7 +42,9 @@ typedef struct crewi_slot {
     bool is_idle;
     crewi_atomic_u32 wake;
     /* anyone's */
-    crewi_deque deque;
+    crewi_deque deque; /* what its jobs have submitted */
+    crewi_deque
+        inbox; /* what it took from the injector at once; taken out at the top by all, so the oldest comes first */
 } crewi_slot;
 
 /* A job that wants to go on after a wait, while all permits are taken. On its own stack; guarded by engine->lock. */
@@ -47,18 +53,26 @@ typedef struct crewi_resumer {
     crewi_atomic_u32 is_granted;
 } crewi_resumer;
 
+/* crewi_engine.permits:
+ *   bits 0-30  permits out: threads that may execute; may exceed `workers` for a while, see crewi_threads_resume
+ *   bit  31    WANTED: jobs wait to go on (`resumers`); set and cleared under the lock. New work gets none meanwhile */
+#define CREWI_PERMIT_WANTED (UINT32_C(1) << 31)
+
 typedef struct crewi_engine {
     crew_pool *pool;
-    unsigned workers;   /* permits: how many threads may execute at once */
-    unsigned slots_max; /* workers and spares */
+    unsigned workers;      /* permits: how many threads may execute at once */
+    unsigned slots_max;    /* workers and spares */
+    unsigned spinners_max; /* threads that execute or look around, before nobody else may look around; 0: nobody ever */
     crewi_queue injector, urgent;
-    crewi_atomic_size dead;      /* entries that died in some queue since the last compaction */
+    crewi_atomic_size dead; /* entries that died in some queue since the last compaction */
+    _Alignas(CREWI_CACHE_LINE) crewi_atomic_u32 permits;
     crewi_atomic_u32 idle_count; /* written under lock; read by submit without it */
-    crewi_atomic_u32 searchers;  /* woken workers that have not found work yet */
-    crewi_atomic_u32 pressure;   /* written under lock: somebody wants a permit back, or there are too many */
+    crewi_atomic_u32 searchers;  /* awake workers that have not found work yet */
+    crewi_atomic_u32 dozers;     /* 0 or 1: a worker on the list of sleepers that looks by itself now and then */
+    crewi_atomic_u32 is_stirred; /* somebody has left work to the dozer */
+    crewi_atomic_u32 is_helped;  /* an outsider has executed */
     crewi_atomic_u32 arrivals;   /* epoch: +1 for each thread that arrived or ended */
     crewi_lock lock;             /* guards all below, and the slots' fields that say so */
-    unsigned executing;          /* permits out; may exceed workers for a while, see resume */
     crewi_slot *idle;            /* the last to fall asleep first */
     crewi_resumer *resumers, **resumers_end;
     unsigned alive;    /* threads started and not ended */
@@ -90,15 +104,21 @@ bool crewi_engine_has_work(crewi_engine *engine);
 /* Tells worker_run, where there is one, that a run of jobs begins or ends here. */
 void crewi_worker_in_run(crewi_slot *slot, bool running);
 
-/* park.c: permits, sleeping and waking */
+/* permit.c */
+bool crewi_permit_try(crewi_engine *engine);
+void crewi_permit_take(crewi_engine *engine); /* beyond the limit, if need be */
+void crewi_permit_put(crewi_engine *engine);  /* the caller looks for work itself */
+void crewi_permit_release(crewi_engine *engine);
+unsigned crewi_permits_out(const crewi_engine *engine);
+bool crewi_permit_is_wanted(const crewi_engine *engine); /* by somebody else than new work, or there are too many */
+void crewi_threads_suspend(crew_pool *pool, crewi_frame *frame);
+void crewi_threads_resume(crew_pool *pool, crewi_frame *frame);
+
+/* park.c: sleeping and waking */
 void crewi_wake_one(crewi_engine *engine);
 void crewi_work_arrived(crewi_engine *engine); /* [S2] */
 bool crewi_park_worker(crewi_slot *slot);      /* false: the pool has ended */
 void crewi_found_work(crewi_slot *slot);
-void crewi_permit_release(crewi_engine *engine);
-bool crewi_permit_try(crewi_engine *engine);
-void crewi_threads_suspend(crew_pool *pool, crewi_frame *frame);
-void crewi_threads_resume(crew_pool *pool, crewi_frame *frame);
 void crewi_threads_urge(crew_pool *pool);
 void crewi_threads_wake_all(crew_pool *pool);
 

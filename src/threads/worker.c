@@ -2,7 +2,10 @@
 /* A worker's thread: initialise, then park, run what is found, park again, until the pool has ended. */
 #include "threads.h"
 
-enum { FAIR_EVERY = 61 }; /* how often a worker looks first where it would look last */
+enum {
+    FAIR_EVERY = 61, /* how often a worker looks first where it would look last */
+    INJECTED_AT_ONCE = 32
+};
 
 crewi_slot *crewi_slot_here(const crew_pool *pool)
 {
@@ -24,7 +27,7 @@ bool crewi_engine_has_work(crewi_engine *engine)
     unsigned used = crewi_atomic_u32_load(&engine->slots_used);
     for (unsigned i = 0; i < used; i++) {
         crewi_slot *slot = engine_slot(engine, i);
-        if (slot && !crewi_deque_is_empty(&slot->deque))
+        if (slot && (!crewi_deque_is_empty(&slot->deque) || !crewi_deque_is_empty(&slot->inbox)))
             return true;
     }
     return false;
@@ -34,6 +37,28 @@ static crewi_task *queue_next(crewi_queue *queue)
 {
     crewi_link *link = crewi_queue_pop(queue);
     return link ? crewi_task_of_link(link) : NULL;
+}
+
+/* Takes several at once, and puts all but the oldest where thieves get at them, too. */
+static crewi_task *worker_refill(crewi_slot *slot)
+{
+    crewi_task *tasks[INJECTED_AT_ONCE];
+    size_t count = 0;
+    for (crewi_link *link = crewi_queue_pop_chain(&slot->engine->injector, INJECTED_AT_ONCE); link; link = link->next)
+        tasks[count++] = crewi_task_of_link(link);
+    for (size_t i = 1; i < count; i++) /* a task in the inbox may be gone at once */
+        (void)crewi_deque_push(&slot->inbox, tasks[i]);
+    return count > 0 ? tasks[0] : NULL;
+}
+
+static crewi_task *worker_next_injected(crewi_slot *slot)
+{
+    while (!crewi_deque_is_empty(&slot->inbox)) {
+        crewi_task *task = crewi_deque_steal(&slot->inbox);
+        if (task)
+            return task;
+    }
+    return worker_refill(slot);
 }
 
 static uint64_t slot_random(crewi_slot *slot)
@@ -52,6 +77,8 @@ static crewi_task *worker_steal(crewi_slot *self)
     for (unsigned i = 0; i < used; i++) {
         crewi_slot *slot = engine_slot(engine, (start + i) % used);
         crewi_task *task = slot ? crewi_deque_steal(&slot->deque) : NULL;
+        if (slot && !task)
+            task = crewi_deque_steal(&slot->inbox);
         if (task)
             return task;
     }
@@ -63,7 +90,7 @@ static crewi_task *worker_next_fair(crewi_slot *slot)
 {
     bool own_turn = slot->ticks / FAIR_EVERY % 2 == 0;
     crewi_task *task = own_turn ? crewi_deque_steal(&slot->deque) : NULL;
-    return task ? task : queue_next(&slot->engine->injector);
+    return task ? task : worker_next_injected(slot);
 }
 
 static crewi_task *worker_next(crewi_slot *slot)
@@ -74,7 +101,7 @@ static crewi_task *worker_next(crewi_slot *slot)
     if (!task)
         task = crewi_deque_pop(&slot->deque);
     if (!task)
-        task = queue_next(&slot->engine->injector);
+        task = worker_next_injected(slot);
     return task ? task : worker_steal(slot);
 }
 
@@ -96,6 +123,7 @@ static void worker_run_task(crewi_slot *slot, crewi_task *task)
         crewi_engine_ensure_reserve(slot->engine);
     }
     crewi_worker_in_run(slot, true);
+    slot->has_run = true;
     slot->current = task;
     bool has_gone = task->kind->run(task, &slot->frame);
     slot->current = NULL;
@@ -182,7 +210,7 @@ static bool worker_run_found(crewi_slot *slot)
         worker_run_task(slot, task);
         if (crewi_pool_is_forked(slot->pool))
             return false;
-        if (crewi_atomic_u32_load_relaxed(&slot->engine->pressure)) /* relaxed: seen a task later is early enough */
+        if (crewi_permit_is_wanted(slot->engine))
             break;
     }
     return true;
