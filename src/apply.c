@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "backend.h"
+#include "here.h"
 #include "result.h"
 
 enum { VALUE_ALIGN = _Alignof(max_align_t) };
@@ -293,6 +294,8 @@ crew_status crew_apply(crew_pool *pool, const crew_job *job, const void *arg, vo
         return crewi_refuse(call.error, CREW_INVALID, "ret_value is NULL, the job has a result");
     if (!crewi_wait_is_possible(pool))
         return crewi_refuse(call.error, CREW_TOO_DEEP, "no stack is left to run it on, and no thread to stand in");
+    if (crewi_apply_here(pool, job, arg, ret_value, &call, &status))
+        return status;
     status = apply_accept(pool, job, arg, &call, true, &result, &run_here);
     if (status != CREW_OK)
         return status;

@@ -223,7 +223,24 @@ struct crewi_stripe {
 struct crewi_local {
     crewi_cache cells;
     struct crewi_counts counts;
+    void *slot; /* the backend's; NULL: a desk's */
 };
+
+void crewi_local_init(struct crewi_local *local, crewi_cells *cells, unsigned hint, void *slot);
+
+/* desk.c: the same for an outsider, while it executes. */
+enum { CREWI_DESKS = 8 };
+
+typedef struct crewi_desk {
+    _Alignas(CREWI_CACHE_LINE) crewi_atomic_u32 is_taken; /* by the thread that may use `local` */
+    struct crewi_local local;
+} crewi_desk;
+
+void crewi_desks_init(crew_pool *pool);
+void crewi_desks_close(crew_pool *pool, bool is_forked);
+void crewi_desks_flush(crew_pool *pool);       /* gives the units of the gate back that lie in desks */
+crewi_desk *crewi_desk_enter(crew_pool *pool); /* NULL: taken */
+void crewi_desk_leave(crewi_desk *desk, crew_pool *pool);
 
 void crewi_counts_init(struct crewi_counts *counts);
 
@@ -269,6 +286,7 @@ struct crew_pool {
     struct crew_iterator *iterators_open, *iterators_closed;
 
     struct crewi_stripe stripes[CREWI_STRIPES];
+    crewi_desk desks[CREWI_DESKS];
 };
 
 static inline struct crewi_counts *crewi_stripe(crew_pool *pool)
@@ -280,14 +298,18 @@ static inline struct crewi_counts *crewi_stripe(crew_pool *pool)
 struct crewi_local *crewi_local_here(const crew_pool *pool);
 
 /* Relaxed throughout: only ever summed up. */
-static inline void crewi_count(crew_pool *pool, enum crewi_counter what)
+static inline void crewi_count_by(crew_pool *pool, struct crewi_local *local, enum crewi_counter what)
 {
-    struct crewi_local *local = crewi_local_here(pool);
     if (local)
         crewi_atomic_u64_store_relaxed(&local->counts.of[what],
                                        crewi_atomic_u64_load_relaxed(&local->counts.of[what]) + 1);
     else
         (void)crewi_atomic_u64_fetch_add_relaxed(&crewi_stripe(pool)->of[what], 1);
+}
+
+static inline void crewi_count(crew_pool *pool, enum crewi_counter what)
+{
+    crewi_count_by(pool, crewi_local_here(pool), what);
 }
 
 /* The calling thread's own cache, if it serves the memory of this shard; else NULL. (The pool may be gone.) */
@@ -333,6 +355,10 @@ static inline bool crewi_task_is_forked(const crewi_task *task)
 
 /* gate.c: the count of what is accepted and not ended, and who is let in. */
 crew_status crewi_gate_enter(crew_pool *pool);
+crew_status crewi_gate_enter_by(crew_pool *pool, struct crewi_local *local); /* the caller's, or NULL */
+void crewi_gate_leave_by(crew_pool *pool, struct crewi_local *local);
+/* Somebody needs the count as it is: nobody but workers at work shall hold credits. */
+bool crewi_gate_is_exact(crew_pool *pool);
 /* A worker has nothing to do: what it took in bulk goes back. */
 void crewi_gate_flush(crew_pool *pool, struct crewi_local *local);
 void crewi_gate_enter_inside(crew_pool *pool); /* for what an entered task spawns as part of itself */

@@ -20,8 +20,7 @@ void crewi_counts_init(struct crewi_counts *counts)
     crewi_atomic_size_init(&counts->credits, 0);
 }
 
-/* Somebody needs the count as it is: the stripes shall hold no credits. */
-static bool gate_is_exact(crew_pool *pool)
+bool crewi_gate_is_exact(crew_pool *pool)
 {
     return crewi_atomic_u32_load(&pool->drain_waiters) > 0 || (crewi_atomic_u64_load(&pool->gate) & CREWI_GATE_SHUT);
 }
@@ -46,10 +45,11 @@ static void stripe_flush(crew_pool *pool, struct crewi_counts *stripe)
         gate_give_back(pool, credits);
 }
 
-static void gate_flush_stripes(crew_pool *pool)
+static void gate_make_exact(crew_pool *pool)
 {
     for (size_t i = 0; i < CREWI_STRIPES; i++)
         stripe_flush(pool, &pool->stripes[i].counts);
+    crewi_desks_flush(pool);
 }
 
 /* Who wants the count exact says so, then flushes; we add, then look: one of us sees the other. */
@@ -59,14 +59,21 @@ static void stripe_take(crew_pool *pool, struct crewi_counts *stripe)
     while (credits > 0)
         if (crewi_atomic_size_cas(&stripe->credits, &credits, credits - 1))
             return;
-    if (gate_is_exact(pool)) {
+    if (crewi_gate_is_exact(pool)) {
         (void)crewi_atomic_u64_fetch_add(&pool->gate, 1);
         return;
     }
     (void)crewi_atomic_u64_fetch_add(&pool->gate, CREDITS);
     (void)crewi_atomic_size_fetch_add(&stripe->credits, CREDITS - 1);
-    if (gate_is_exact(pool))
+    if (crewi_gate_is_exact(pool))
         stripe_flush(pool, stripe);
+}
+
+void crewi_local_init(struct crewi_local *local, crewi_cells *cells, unsigned hint, void *slot)
+{
+    crewi_cache_open(&local->cells, cells, hint);
+    crewi_counts_init(&local->counts);
+    local->slot = slot;
 }
 
 /* A worker's credits keep the pool from ending only while it is at work: it flushes when it runs out of that. */
@@ -109,12 +116,11 @@ static crew_status gate_admits(const crew_pool *pool, uint64_t gate)
 }
 
 /* Looks again once it is counted: from then on the pool does not end. */
-crew_status crewi_gate_enter(crew_pool *pool)
+crew_status crewi_gate_enter_by(crew_pool *pool, struct crewi_local *local)
 {
     crew_status status = gate_admits(pool, crewi_atomic_u64_load(&pool->gate));
     if (status != CREW_OK)
         return status;
-    struct crewi_local *local = crewi_local_here(pool);
     if (local)
         local_take(pool, local);
     else
@@ -123,6 +129,11 @@ crew_status crewi_gate_enter(crew_pool *pool)
     if (status != CREW_OK)
         gate_give_back(pool, 1);
     return status;
+}
+
+crew_status crewi_gate_enter(crew_pool *pool)
+{
+    return crewi_gate_enter_by(pool, crewi_local_here(pool));
 }
 
 void crewi_gate_enter_inside(crew_pool *pool)
@@ -134,19 +145,23 @@ void crewi_gate_enter_inside(crew_pool *pool)
         (void)crewi_atomic_u64_fetch_add(&pool->gate, 1);
 }
 
-void crewi_gate_leave(crew_pool *pool)
+void crewi_gate_leave_by(crew_pool *pool, struct crewi_local *local)
 {
-    struct crewi_local *local = crewi_local_here(pool);
     if (local)
         local_put(pool, local);
     else
         gate_give_back(pool, 1);
 }
 
+void crewi_gate_leave(crew_pool *pool)
+{
+    crewi_gate_leave_by(pool, crewi_local_here(pool));
+}
+
 void crewi_gate_shut(crew_pool *pool, uint64_t bit)
 {
     uint64_t before = crewi_atomic_u64_fetch_or(&pool->gate, bit);
-    gate_flush_stripes(pool);
+    gate_make_exact(pool);
     (void)crewi_atomic_u32_fetch_add(&pool->room, 1);
     crewi_futex_wake_all(&pool->room); /* blocked submitters come back, to be refused */
     if ((before & CREWI_GATE_COUNT) == 0)
@@ -178,7 +193,7 @@ crew_status crewi_gate_wait_drained(crew_pool *pool, int64_t deadline_ns)
 {
     bool in_time = true;
     (void)crewi_atomic_u32_fetch_add(&pool->drain_waiters, 1);
-    gate_flush_stripes(pool);
+    gate_make_exact(pool);
     for (;;) {
         uint32_t epoch = crewi_atomic_u32_load(&pool->drained);
         if (gate_is_drained(pool) || !in_time)

@@ -51,6 +51,7 @@ static crew_pool *pool_new(const crew_pool_options *options)
     pool->backend = pool_backend(options->kind);
     pool->helping = pool_helps(options);
     pool_init_words(pool);
+    crewi_desks_init(pool);
     crewi_lane_init(pool);
     return pool;
 }
@@ -59,6 +60,7 @@ static void pool_delete(crew_pool *pool, bool is_forked)
 {
     crewi_cells *cells = pool->cells;
     crewi_cells_shut_pool(cells, !is_forked);
+    crewi_desks_close(pool, is_forked);
     crewi_memory_put(crewi_cells_memory(cells), pool, sizeof *pool);
     if (is_forked)
         crewi_cells_abandon(cells);
@@ -256,6 +258,8 @@ static void info_count(crew_pool *pool, struct crewi_totals totals, uint64_t gat
 {
     for (size_t i = 0; i < CREWI_STRIPES; i++)
         crewi_totals_add(&totals, &pool->stripes[i].counts);
+    for (size_t i = 0; i < CREWI_DESKS; i++)
+        crewi_totals_add(&totals, &pool->desks[i].local.counts);
     info->done = totals.of[CREWI_SUCCEEDED];
     info->failed = totals.of[CREWI_FAILED];
     info->running = difference(totals.of[CREWI_STARTED], totals.of[CREWI_ENDED]);

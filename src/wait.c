@@ -3,7 +3,11 @@
 #include "backend.h"
 #include "graph.h"
 
-enum { FOLLOW_MAX = 64 };
+enum {
+    FOLLOW_MAX = 64,
+    LOOK_NS_MAX = 50000, /* about what it costs to be woken on another core */
+    LOOK_TURNS = 16      /* looks between two looks at the clock */
+};
 
 bool crewi_stack_is_enough(void)
 {
@@ -138,6 +142,42 @@ static crew_status wait_outside(crewi_task *target, int64_t deadline_ns)
     return wait_sleep(target, wait_prepare(target), deadline_ns) ? CREW_OK : CREW_TIMEOUT;
 }
 
+/* ---- looking around before sleeping ---- */
+
+/* For as long as this thread's waits lately say that it pays. True: the target is ready. */
+static bool wait_look(crewi_task *target, int64_t begin_ns)
+{
+    int64_t until_ns = begin_ns + *crewi_self_patience_ns();
+    while (crewi_clock_now_ns() < until_ns)
+        for (unsigned look = 0; look < LOOK_TURNS; look++) {
+            if (target->kind->is_ready(target))
+                return true;
+            crewi_cpu_relax();
+        }
+    return false;
+}
+
+/* A wait that was as short as a wake shows that looking around pays, a longer one that it does less. */
+static void wait_learn(int64_t begin_ns)
+{
+    int64_t *patience_ns = crewi_self_patience_ns();
+    bool was_short = crewi_clock_now_ns() - begin_ns < LOOK_NS_MAX;
+    if (!was_short)
+        *patience_ns /= 2;
+    else if (*patience_ns < LOOK_NS_MAX && crewi_cpus_at_hand() > 1)
+        *patience_ns = LOOK_NS_MAX;
+}
+
+static crew_status wait_sleeping(crewi_task *target, int64_t deadline_ns, unsigned flags, bool is_inside)
+{
+    crew_status status = CREW_OK;
+    int64_t begin_ns = crewi_clock_now_ns();
+    if (!wait_look(target, begin_ns))
+        status = is_inside ? wait_parked(target, deadline_ns, flags) : wait_outside(target, deadline_ns);
+    wait_learn(begin_ns);
+    return status;
+}
+
 static bool wait_is_over(int64_t deadline_ns)
 {
     return deadline_ns <= 0 || (deadline_ns != CREWI_NEVER && crewi_clock_now_ns() >= deadline_ns);
@@ -153,7 +193,7 @@ crew_status crewi_wait(crewi_task *target, int64_t deadline_ns, unsigned flags)
             return CREW_FORKED;
         if (wait_is_over(deadline_ns))
             return CREW_TIMEOUT;
-        crew_status status = is_inside ? wait_parked(target, deadline_ns, flags) : wait_outside(target, deadline_ns);
+        crew_status status = wait_sleeping(target, deadline_ns, flags, is_inside);
         if (status == CREW_TIMEOUT && target->kind->is_ready(target))
             break;
         if (status == CREW_TOO_DEEP && crewi_help(target)) /* what was not there a moment ago */

@@ -200,6 +200,13 @@ void crewi_self_set(void *self)
     linux_self = self;
 }
 
+static CREWI_THREAD_LOCAL int64_t linux_patience_ns;
+
+int64_t *crewi_self_patience_ns(void)
+{
+    return &linux_patience_ns;
+}
+
 void crewi_cpu_relax(void)
 {
 #if defined(__x86_64__) || defined(__i386__)

@@ -59,6 +59,9 @@ size_t crewi_stack_size(void);
 void *crewi_self_get(void);
 void crewi_self_set(void *self);
 
+/* One number per thread, 0 at first: how long its waits look around before they sleep. */
+int64_t *crewi_self_patience_ns(void);
+
 /* A moment's rest for the core, between two looks at a word that another thread will change. */
 void crewi_cpu_relax(void);
 

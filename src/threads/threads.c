@@ -29,8 +29,7 @@ static crewi_slot *slot_new(crewi_engine *engine, unsigned index)
     crewi_atomic_u32_init(&slot->wake, CREWI_ASLEEP);
     crewi_deque_init(&slot->deque);
     crewi_deque_init(&slot->inbox);
-    crewi_cache_open(&slot->local.cells, engine->pool->cells, index);
-    crewi_counts_init(&slot->local.counts);
+    crewi_local_init(&slot->local, engine->pool->cells, index, slot);
     return slot;
 }
 

@@ -10,7 +10,7 @@ enum {
 crewi_slot *crewi_slot_here(const crew_pool *pool)
 {
     struct crewi_local *local = crewi_local_here(pool);
-    return local ? CREWI_CONTAINER_OF(local, crewi_slot, local) : NULL;
+    return local ? local->slot : NULL;
 }
 
 /* ---- finding work ---- */
