@@ -35,24 +35,33 @@ void *crewi_apply_value(const crew_result *result)
     return result->job->result_size > 0 ? (char *)(uintptr_t)result + result_offset(result->job) : NULL;
 }
 
-static crew_result *record_new(crew_pool *pool, const crew_job *job, const void *arg, const crew_call *call,
-                               uint32_t state)
+static crew_result *record_new(crew_pool *pool, struct crewi_local *local, const crew_job *job, const void *arg,
+                               const crew_call *call, uint32_t state)
 {
     crewi_shard *shard;
-    crew_result *result = crewi_cell_new(pool, record_size(job), &shard);
+    crew_result *result = crewi_cell_new_by(pool, local, record_size(job), &shard);
     if (!result)
         return NULL;
     crewi_task_init(&result->task, &crewi_kind_apply, shard, state, 1);
-    crewi_result_init(result, job, call);
+    if (!crewi_result_init(result, pool, job, call)) {
+        crewi_cell_free_by(shard, local, result, record_size(job));
+        return NULL;
+    }
     if (job->arg_size > 0)
         memcpy(record_argument(result), arg, job->arg_size);
     return result;
 }
 
+void crewi_apply_free_handle(crew_result *result)
+{
+    crewi_result_clear(result);
+    crewi_cell_free_handle(result->task.shard, result, record_size(result->job));
+}
+
 static void apply_free(crewi_task *task)
 {
     crew_result *result = crewi_result_of(task);
-    crewi_result_drop_error(result);
+    crewi_result_clear(result);
     crewi_cell_free(task->shard, result, record_size(result->job));
 }
 
@@ -204,6 +213,21 @@ static crew_status apply_check(const crew_pool *pool, const crew_job *job, const
     return CREW_OK;
 }
 
+static crew_status apply_make(crew_pool *pool, struct crewi_local *local, const crew_job *job, const void *arg,
+                              const crew_call *call, uint32_t state, crew_result **ret_result)
+{
+    crew_result *result = record_new(pool, local, job, arg, call, state);
+    crew_status status = result ? crewi_gate_enter_by(pool, local) : CREW_NO_MEMORY;
+    if (status == CREW_OK) {
+        *ret_result = result;
+        if (state & CREWI_HANDLE)
+            crewi_handle_count_by(result->task.shard, local);
+    } else if (result) {
+        apply_free(&result->task);
+    }
+    return status;
+}
+
 /* Lets one job in; on success the caller has to submit it. */
 static crew_status apply_accept(crew_pool *pool, const crew_job *job, const void *arg, const crew_call *call,
                                 bool with_handle, crew_result **ret_result, bool *ret_run_here)
@@ -213,16 +237,14 @@ static crew_status apply_accept(crew_pool *pool, const crew_job *job, const void
         return crewi_pool_refuse(pool, status, call->error);
     bool has_place = pool->options.queue_max > 0 && !*ret_run_here;
     uint32_t state = crewi_result_state(call, with_handle, has_place) | CREWI_ENTRY;
-    crew_result *result = record_new(pool, job, arg, call, with_handle ? state : state | CREWI_DETACHED);
-    status = result ? crewi_gate_enter(pool) : CREW_NO_MEMORY;
-    if (status == CREW_OK) {
-        if (with_handle)
-            crewi_handle_count(result->task.shard);
-        *ret_result = result;
+    state |= with_handle ? 0 : (uint32_t)CREWI_DETACHED;
+    struct crewi_local *local = crewi_local_here(pool);
+    crewi_desk *desk = local ? NULL : crewi_desk_enter(pool);
+    status = apply_make(pool, desk ? &desk->local : local, job, arg, call, state, ret_result);
+    if (desk)
+        crewi_desk_leave(desk, pool);
+    if (status == CREW_OK)
         return CREW_OK;
-    }
-    if (result)
-        crewi_cell_free(result->task.shard, result, record_size(job));
     if (has_place)
         crewi_place_give(pool);
     return crewi_pool_refuse(pool, status, call->error);

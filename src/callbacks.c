@@ -22,7 +22,7 @@ static void lane_submit(crew_pool *pool)
 
 void crewi_lane_queue(crew_result *result)
 {
-    crewi_queue_push(&crewi_task_pool(&result->task)->lane.results, &result->lane_link);
+    crewi_queue_push(&crewi_task_pool(&result->task)->lane.results, &result->telling->link);
 }
 
 /* Until this has counted it, some result in the queue is not counted, and keeps the pool. */
@@ -47,8 +47,8 @@ static void lane_tell(crew_result *result, crewi_frame *frame)
     }
     crewi_frame_enter(frame, CREWI_FRAME_CALLBACK, pool, &pool->lane.task);
     frame->part = result;
-    if (result->on_done)
-        result->on_done(&outcome, result->user);
+    if (result->telling->on_done)
+        result->telling->on_done(&outcome, result->telling->user);
     else
         pool->options.on_unhandled(&outcome, pool->options.user);
 }
@@ -68,7 +68,7 @@ static bool lane_run(crewi_task *task, crewi_frame *frame)
     crew_pool *pool = crewi_task_pool(task);
     for (unsigned told = 1; told <= LANE_ROUND; told++) {
         crewi_link *link = crewi_queue_pop(&lane->results);
-        crew_result *result = CREWI_CONTAINER_OF(link, crew_result, lane_link);
+        crew_result *result = CREWI_CONTAINER_OF(link, struct crewi_telling, link)->result;
         bool go_on = told < LANE_ROUND && crewi_atomic_size_load(&lane->count) > 1;
         lane_tell(result, frame);
         crewi_frame_leave(frame);

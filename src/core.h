@@ -320,6 +320,27 @@ static inline crewi_cache *crewi_cache_here(const crewi_shard *shard)
     return serves ? &top->local->cells : NULL;
 }
 
+static inline crewi_cache *crewi_cache_of(struct crewi_local *local)
+{
+    return local ? &local->cells : NULL;
+}
+
+/* With what the caller has of its own, or NULL. */
+static inline void *crewi_cell_new_by(crew_pool *pool, struct crewi_local *local, size_t size, crewi_shard **ret_shard)
+{
+    return crewi_cells_alloc(pool->cells, crewi_cache_of(local), crewi_thread_hash(), size, ret_shard);
+}
+
+static inline void crewi_cell_free_by(crewi_shard *shard, struct crewi_local *local, void *cell, size_t size)
+{
+    crewi_cells_free(shard, crewi_cache_of(local), cell, size, false);
+}
+
+static inline void crewi_handle_count_by(crewi_shard *shard, struct crewi_local *local)
+{
+    crewi_cells_count_handle(shard, crewi_cache_of(local));
+}
+
 /* A cell from the calling thread; and giving one back. */
 static inline void *crewi_cell_new(crew_pool *pool, size_t size, crewi_shard **ret_shard)
 {
@@ -329,7 +350,13 @@ static inline void *crewi_cell_new(crew_pool *pool, size_t size, crewi_shard **r
 
 static inline void crewi_cell_free(crewi_shard *shard, void *cell, size_t size)
 {
-    crewi_cells_free(shard, crewi_cache_here(shard), cell, size);
+    crewi_cells_free(shard, crewi_cache_here(shard), cell, size, false);
+}
+
+/* The same for one that was the user's handle till now. */
+static inline void crewi_cell_free_handle(crewi_shard *shard, void *cell, size_t size)
+{
+    crewi_cells_free(shard, crewi_cache_here(shard), cell, size, true);
 }
 
 /* A task is the user's handle from now on; and is no longer. */

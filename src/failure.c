@@ -37,7 +37,7 @@ void crewi_failure_drop(crewi_failure *failure)
 {
     struct kept_error *kept = failure_cell(failure);
     if (kept)
-        crewi_cells_free(kept->shard, NULL, kept, sizeof *kept);
+        crewi_cells_free(kept->shard, NULL, kept, sizeof *kept, false);
     failure->word = 0;
 }
 

@@ -56,7 +56,7 @@ size_t crewi_map_lowest(const crew_result *result)
 static void map_free(crewi_task *task)
 {
     struct map *map = map_of(task);
-    crewi_result_drop_error(&map->result);
+    crewi_result_clear(&map->result);
     crewi_cell_free(task->shard, map, map_size(map->columns_count));
 }
 
@@ -447,7 +447,10 @@ static struct map *map_new(crew_pool *pool, const crew_job *job, const struct cr
     if (!map)
         return NULL;
     crewi_task_init(&map->result.task, &crewi_kind_map, shard, state, 2); /* the parties', and the entry's */
-    crewi_result_init(&map->result, job, call);
+    if (!crewi_result_init(&map->result, pool, job, call)) {
+        crewi_cell_free(shard, map, map_size(input->columns_count));
+        return NULL;
+    }
     map->args = input->args;
     map->values = input->values;
     map->n = input->n;
@@ -502,7 +505,7 @@ crew_status crewi_map_start(crew_pool *pool, const crew_job *job, const struct c
         return CREW_OK;
     }
     if (map)
-        crewi_cell_free(map->result.task.shard, map, map_size(input->columns_count));
+        map_free(&map->result.task);
     if (has_place)
         crewi_place_give(pool);
     return crewi_pool_refuse(pool, status, call->error);

@@ -6,13 +6,32 @@
 
 #include "backend.h"
 
-void crewi_result_init(crew_result *result, const crew_job *job, const crew_call *call)
+static bool result_init_telling(crew_result *result, crew_pool *pool, const crew_call *call)
+{
+    crewi_shard *shard;
+    struct crewi_telling *telling = crewi_cell_new(pool, sizeof *telling, &shard);
+    if (!telling)
+        return false;
+    *telling = (struct crewi_telling){.result = result, .on_done = call->on_done, .user = call->user, .shard = shard};
+    result->telling = telling;
+    return true;
+}
+
+bool crewi_result_init(crew_result *result, crew_pool *pool, const crew_job *job, const crew_call *call)
 {
     result->job = job;
     result->context = call->context;
-    result->on_done = call->on_done;
-    result->user = call->user;
+    result->telling = NULL;
     crewi_failure_init(&result->failure);
+    bool may_tell = call->on_done || pool->options.on_unhandled;
+    return !may_tell || result_init_telling(result, pool, call);
+}
+
+void crewi_result_clear(crew_result *result)
+{
+    crewi_failure_drop(&result->failure);
+    if (result->telling)
+        crewi_cell_free(result->telling->shard, result->telling, sizeof *result->telling);
 }
 
 uint32_t crewi_result_state(const crew_call *call, bool with_handle, bool has_place)
@@ -73,17 +92,19 @@ static uint32_t result_publish(crew_result *result, uint32_t phase, uint32_t bit
     return next;
 }
 
-static bool result_is_unhandled(const crew_result *result, uint32_t state, crew_status status)
+/* A failure that nobody would see. */
+static bool result_is_unhandled(uint32_t state, crew_status status)
 {
     bool is_a_failure = status == CREW_FAILED || status == CREW_WORKER_LOST || status == CREW_BROKEN;
-    return is_a_failure && !(state & CREWI_HANDLE) && crewi_task_pool(&result->task)->options.on_unhandled;
+    return is_a_failure && !(state & CREWI_HANDLE);
 }
 
 /* A callback reads the value in place: no get may move it away before. */
 static uint32_t result_outcome_bits(const crew_result *result, crew_status status)
 {
     bool is_moved = result->task.kind == &crewi_kind_apply && result->job->drop_result;
-    uint32_t after_done = status == CREW_OK && result->on_done && is_moved ? (uint32_t)CREWI_AFTER_DONE : 0;
+    uint32_t after_done =
+        status == CREW_OK && result->telling && result->telling->on_done && is_moved ? (uint32_t)CREWI_AFTER_DONE : 0;
     return (uint32_t)status << CREWI_STATUS_SHIFT | after_done;
 }
 
@@ -128,7 +149,7 @@ void crewi_result_store(crew_result *result, crew_status status, uint32_t party)
     crew_pool *pool = crewi_task_pool(&result->task);
     crewi_count(pool, status == CREW_OK ? CREWI_SUCCEEDED : CREWI_FAILED);
     uint32_t state = crewi_atomic_u32_load(&result->task.state), bits = result_outcome_bits(result, status);
-    if (!result->on_done && !result_is_unhandled(result, state, status)) {
+    if (!result->telling || (!result->telling->on_done && !result_is_unhandled(state, status))) {
         result_finish(result, bits, party);
         return;
     }
@@ -251,18 +272,20 @@ static bool result_runs_here(const crew_result *result)
     return frame != NULL;
 }
 
-/* The handle's end. Of an ended job nobody else has anything any more, as a rule: then no atomic step is needed. */
+/* Of an ended job nobody else has anything any more, as a rule: then no atomic step is needed. */
+static bool result_is_mine(const crew_result *result, uint32_t state)
+{
+    uint32_t alone = CREWI_HANDLE | CREWI_ENTRY | CREWI_PHASE;
+    return result->task.kind == &crewi_kind_apply && (state & alone) == (CREWI_HANDLE | CREWI_DONE) &&
+           crewi_atomic_u32_load(&result->task.refs) == 1;
+}
+
 static void result_let_go(crew_result *result)
 {
     crewi_task *task = &result->task;
-    uint32_t state = crewi_atomic_u32_load(&task->state), alone = CREWI_HANDLE | CREWI_ENTRY | CREWI_PHASE;
-    if ((state & alone) == (CREWI_HANDLE | CREWI_DONE)) {
-        result_drop_value(result, state);
-        crewi_task_unref(task);
-        return;
-    }
+    crewi_handle_discount(task->shard);
     crewi_task_ref(task);
-    state = crewi_task_give_up(task, CREWI_HANDLE);
+    uint32_t state = crewi_task_give_up(task, CREWI_HANDLE);
     if (crewi_phase(state) == CREWI_DONE)
         result_drop_value(result, state);
     crewi_task_unref(task);
@@ -277,11 +300,16 @@ void crew_result_destroy(crew_result *result)
         crewi_cells_forget_handle(task->shard);
         return;
     }
+    uint32_t state = crewi_atomic_u32_load(&task->state);
+    if (result_is_mine(result, state)) {
+        result_drop_value(result, state);
+        crewi_apply_free_handle(result);
+        return;
+    }
     if (task->kind == &crewi_kind_map && crew_result_status(result) == CREW_BUSY) {
         (void)crew_result_cancel(result);
         if (!result_runs_here(result))
             (void)crewi_wait(task, CREWI_NEVER, CREWI_WAIT_MUST);
     }
-    crewi_handle_discount(task->shard);
     result_let_go(result);
 }

@@ -6,14 +6,22 @@
 #include "core.h"
 #include "failure.h"
 
+/* Whom to tell of the end; only where somebody may want to know. */
+struct crewi_telling {
+    crewi_link link; /* in the callback lane */
+    crew_result *result;
+    crew_done_fn *on_done; /* NULL: on_unhandled, if it fails */
+    void *user;
+    crewi_shard *shard;
+};
+
+/* One cache line: a million of them wait in memory. */
 struct crew_result {
     crewi_task task;
     const crew_job *job;
     void *context;
-    crew_done_fn *on_done;
-    void *user;
-    crewi_failure failure; /* why not CREW_OK; written by whoever ends it, before STORED */
-    crewi_link lane_link;  /* in the callback lane */
+    crewi_failure failure;         /* why not CREW_OK; written by whoever ends it, before STORED */
+    struct crewi_telling *telling; /* or NULL */
 };
 
 static inline crew_result *crewi_result_of(crewi_task *task)
@@ -21,7 +29,10 @@ static inline crew_result *crewi_result_of(crewi_task *task)
     return CREWI_CONTAINER_OF(task, crew_result, task);
 }
 
-void crewi_result_init(crew_result *result, const crew_job *job, const crew_call *call);
+/* False: no memory. */
+bool crewi_result_init(crew_result *result, crew_pool *pool, const crew_job *job, const crew_call *call);
+/* Gives back what hangs on it. */
+void crewi_result_clear(crew_result *result);
 /* The bits of a new result's state. */
 uint32_t crewi_result_state(const crew_call *call, bool with_handle, bool has_place);
 
@@ -48,6 +59,7 @@ void crewi_result_finish(crew_result *result);
 /* apply.c */
 extern const struct crewi_task_kind crewi_kind_apply;
 void *crewi_apply_value(const crew_result *result);
+void crewi_apply_free_handle(crew_result *result); /* nobody has anything of it but the handle */
 void crewi_apply_end_claimed(crew_result *result, crew_status status, uint32_t party); /* it will not run */
 
 /* map.c */

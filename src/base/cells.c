@@ -11,9 +11,10 @@ enum {
     SHARDS = 8,
     SLAB_SIZE_MIN = 1024, /* each next slab of a shard is twice as large, up to the maximum */
     SLAB_SIZE_MAX = 64 * 1024,
-    CACHE_FILL = 16,   /* cells that a cache takes at once, */
-    CACHE_MAX = 64,    /* of one class holds at most, then it keeps half, */
-    CACHE_FOREIGN = 32 /* and of another shard sends home at once */
+    CACHE_MIN = 4,      /* cells of one class that a cache may hold, however large they are, */
+    CACHE_MAX = 64,     /* however small they are, */
+    CACHE_BYTES = 4096, /* and how much they may be together in between */
+    CACHE_FOREIGN = 32  /* cells of another shard that it sends home at once */
 };
 
 struct slab {
@@ -136,10 +137,12 @@ static size_t cell_class(size_t size)
     return size == 0 ? 0 : (size - 1) / CREWI_CELL_GRAIN;
 }
 
-static bool shard_grow(struct crewi_shard *shard)
+static bool shard_grow(struct crewi_shard *shard, size_t cell_size)
 {
     size_t size = shard->slabs ? 2 * shard->slabs->size : SLAB_SIZE_MIN;
     size = size < SLAB_SIZE_MAX ? size : SLAB_SIZE_MAX;
+    while (size < sizeof(struct slab) + CREWI_CACHE_LINE + cell_size)
+        size *= 2;
     struct slab *slab = crewi_memory_get(&shard->head.cells->memory, size, CREWI_CACHE_LINE);
     if (!slab)
         return false;
@@ -151,10 +154,21 @@ static bool shard_grow(struct crewi_shard *shard)
     return true;
 }
 
+/* Cells of whole cache lines begin with one. */
+static void shard_align(struct crewi_shard *shard, size_t size)
+{
+    size_t gap = size % CREWI_CACHE_LINE == 0 ? (size_t)(-(uintptr_t)shard->bump % CREWI_CACHE_LINE) : 0;
+    gap = gap < shard->bump_left ? gap : shard->bump_left;
+    shard->bump += gap;
+    shard->bump_left -= gap;
+}
+
 static struct crewi_cell *shard_carve(struct crewi_shard *shard, size_t size)
 {
-    if (shard->bump_left < size && !shard_grow(shard))
+    shard_align(shard, size);
+    if (shard->bump_left < size && !shard_grow(shard, size))
         return NULL;
+    shard_align(shard, size);
     struct crewi_cell *cell = (struct crewi_cell *)(void *)shard->bump;
     shard->bump += size;
     shard->bump_left -= size;
@@ -172,11 +186,13 @@ static struct crewi_cell *shard_take(struct crewi_shard *shard, size_t class)
     return cell;
 }
 
-/* Gives a chain of `count` cells back. */
+/* Gives a chain of `count` cells back, some of them `handles`. */
 static void shard_put(struct crewi_shard *shard, size_t class, struct crewi_cell *first, struct crewi_cell *last,
-                      size_t count)
+                      size_t count, size_t handles)
 {
     crewi_lock_acquire(&shard->lock);
+    /* relaxed: written under the lock only, and read in a fork's child only */
+    crewi_atomic_size_store_relaxed(&shard->handles, crewi_atomic_size_load_relaxed(&shard->handles) - handles);
     bool is_orphan = shard->is_orphan;
     if (!is_orphan) {
         last->next = shard->free[class];
@@ -209,6 +225,12 @@ void crewi_cache_open(crewi_cache *cache, crewi_cells *cells, unsigned hint)
     cache->foreign.count = 0;
 }
 
+static unsigned cache_limit(size_t class)
+{
+    size_t limit = CACHE_BYTES / ((class + 1) * CREWI_CELL_GRAIN);
+    return limit > CACHE_MAX ? CACHE_MAX : limit < CACHE_MIN ? CACHE_MIN : (unsigned)limit;
+}
+
 /* Keeps `keep` cells of the class, gives the others back. */
 static void cache_trim(crewi_cache *cache, size_t class, unsigned keep)
 {
@@ -218,14 +240,14 @@ static void cache_trim(crewi_cache *cache, size_t class, unsigned keep)
         last = last->next;
     cache->free[class] = last->next;
     cache->count[class] = (unsigned char)keep;
-    shard_put(cache->shard, class, first, last, count);
+    shard_put(cache->shard, class, first, last, count, 0);
 }
 
 static void cache_send_home(crewi_cache *cache)
 {
     if (cache->foreign.count > 0)
         shard_put(cache->foreign.shard, cache->foreign.class, cache->foreign.first, cache->foreign.last,
-                  cache->foreign.count);
+                  cache->foreign.count, 0);
     cache->foreign.count = 0;
 }
 
@@ -244,7 +266,7 @@ static void cache_fill(crewi_cache *cache, size_t class)
 {
     struct crewi_shard *shard = cache->shard;
     crewi_lock_acquire(&shard->lock);
-    for (unsigned i = 0; i < CACHE_FILL; i++) {
+    for (unsigned i = cache_limit(class) / 2; i > 0; i--) {
         struct crewi_cell *cell = shard_take(shard, class);
         if (!cell)
             break;
@@ -269,8 +291,9 @@ static struct crewi_cell *cache_alloc(crewi_cache *cache, size_t class)
 
 static void cache_free(crewi_cache *cache, size_t class, struct crewi_cell *cell)
 {
-    if (cache->count[class] == CACHE_MAX)
-        cache_trim(cache, class, CACHE_MAX / 2);
+    unsigned limit = cache_limit(class);
+    if (cache->count[class] == limit)
+        cache_trim(cache, class, limit / 2);
     cell->next = cache->free[class];
     cache->free[class] = cell;
     cache->count[class]++;
@@ -309,26 +332,13 @@ void *crewi_cells_alloc(crewi_cells *cells, crewi_cache *cache, unsigned hint, s
     return cache ? cache_alloc(cache, cell_class(size)) : shard_alloc(shard, cell_class(size));
 }
 
-void crewi_cells_free(crewi_shard *shard, crewi_cache *cache, void *cell, size_t size)
-{
-    crewi_cells *cells = shard->head.cells;
-    if (size > CREWI_CELL_SIZE_MAX) {
-        crewi_memory_put(&cells->memory, cell, size);
-        cells_discount(cells, 1);
-    } else if (cache && cache->shard == shard) {
-        cache_free(cache, cell_class(size), cell);
-    } else if (cache) {
-        cache_free_foreign(cache, shard, cell_class(size), cell);
-    } else {
-        shard_put(shard, cell_class(size), cell, cell, 1);
-    }
-}
-
 /* ---- handles ---- */
 
 static void shard_count_handle(struct crewi_shard *shard, size_t delta)
 {
-    (void)crewi_atomic_size_fetch_add_relaxed(&shard->handles, delta); /* relaxed: read in a fork's child only */
+    crewi_lock_acquire(&shard->lock);
+    crewi_atomic_size_store_relaxed(&shard->handles, crewi_atomic_size_load_relaxed(&shard->handles) + delta);
+    crewi_lock_release(&shard->lock);
 }
 
 static void cache_count_handle(crewi_cache *cache, size_t delta)
@@ -351,6 +361,23 @@ void crewi_cells_discount_handle(crewi_shard *shard, crewi_cache *cache)
         cache_count_handle(cache, SIZE_MAX);
     else
         shard_count_handle(shard, SIZE_MAX);
+}
+
+void crewi_cells_free(crewi_shard *shard, crewi_cache *cache, void *cell, size_t size, bool is_handle)
+{
+    crewi_cells *cells = shard->head.cells;
+    if (is_handle && (cache || size > CREWI_CELL_SIZE_MAX))
+        crewi_cells_discount_handle(shard, cache);
+    if (size > CREWI_CELL_SIZE_MAX) {
+        crewi_memory_put(&cells->memory, cell, size);
+        cells_discount(cells, 1);
+    } else if (!cache) {
+        shard_put(shard, cell_class(size), cell, cell, 1, is_handle);
+    } else if (cache->shard == shard) {
+        cache_free(cache, cell_class(size), cell);
+    } else {
+        cache_free_foreign(cache, shard, cell_class(size), cell);
+    }
 }
 
 void crewi_cells_abandon(crewi_cells *cells)

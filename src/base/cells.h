@@ -81,8 +81,8 @@ void crewi_cache_close(crewi_cache *cache, bool is_forked);
  * `hint` picks (any number; one per thread keeps threads apart). NULL: no memory. The shard is how it is given back. */
 void *crewi_cells_alloc(crewi_cells *cells, crewi_cache *cache, unsigned hint, size_t size, crewi_shard **ret_shard);
 
-/* Any thread, also after orphan; `cache` is the caller's, or NULL. */
-void crewi_cells_free(crewi_shard *shard, crewi_cache *cache, void *cell, size_t size);
+/* Any thread, also after orphan; `cache` is the caller's, or NULL. `is_handle`: it was counted as one till now. */
+void crewi_cells_free(crewi_shard *shard, crewi_cache *cache, void *cell, size_t size, bool is_handle);
 
 /* A handle's way into its pool. False: the pool is gone. Between a true and leave, the pool is not freed. The caller holds a
  * cell. */
