@@ -17,7 +17,7 @@ static size_t result_offset(const crew_job *job)
 {
     size_t align = job->result_size & (~job->result_size + 1);
     align = align == 0 || align > VALUE_ALIGN ? VALUE_ALIGN : align;
-    return sizeof(crew_result) + (job->arg_size + align - 1) / align * align;
+    return sizeof(crew_result) + ((job->arg_size + align - 1) & ~(align - 1));
 }
 
 static size_t record_size(const crew_job *job)
@@ -58,6 +58,12 @@ void crewi_apply_free_handle(crew_result *result)
     crewi_cell_free_handle(result->task.shard, result, record_size(result->job));
 }
 
+void crewi_apply_free_by(crew_result *result, struct crewi_local *local)
+{
+    crewi_result_clear(result);
+    crewi_cell_free_by(result->task.shard, local, result, record_size(result->job));
+}
+
 static void apply_free(crewi_task *task)
 {
     crew_result *result = crewi_result_of(task);
@@ -89,26 +95,18 @@ static void apply_settle(crew_result *result, crew_status status, int code, cons
         crewi_error_from_frame(&error, status, code, frame, result->job);
         crewi_result_keep_error(result, &error);
     }
-    crewi_count(crewi_task_pool(&result->task), CREWI_ENDED);
-    crewi_result_store(result, status, party);
-}
-
-static void apply_execute(crew_result *result, crewi_frame *frame, uint32_t party)
-{
-    const crew_job *job = result->job;
-    crewi_frame_enter(frame, CREWI_FRAME_JOB, crewi_task_pool(&result->task), &result->task);
-    frame->stop = &result->task.state;
-    int code = job->fn(record_argument(result), crewi_apply_value(result), result->context);
-    crewi_frame_leave(frame);
-    if (crewi_task_is_forked(&result->task))
-        return; /* this is a fork's child: the result belongs to the parent */
-    apply_settle(result, code ? CREW_FAILED : CREW_OK, code, frame, party);
+    crewi_count_by(frame->pool, frame->local, CREWI_ENDED);
+    if (status == CREW_OK && !result->telling)
+        crewi_result_succeed(result, frame->local, party);
+    else
+        crewi_result_store(result, status, party);
 }
 
 /* Claimed by this thread: runs it, unless the pool has ended meanwhile. */
 static void apply_run_claimed(crewi_task *task, crewi_frame *frame, uint32_t party)
 {
     crew_result *result = crewi_result_of(task);
+    const crew_job *job = result->job;
     crew_pool *pool = crewi_task_pool(task);
     crew_status verdict = crewi_gate_verdict(pool);
     if (verdict != CREW_OK) {
@@ -116,8 +114,13 @@ static void apply_run_claimed(crewi_task *task, crewi_frame *frame, uint32_t par
         return;
     }
     crewi_task_leave_place(task);
-    crewi_count(pool, CREWI_STARTED);
-    apply_execute(result, frame, party);
+    crewi_frame_enter(frame, CREWI_FRAME_JOB, pool, task);
+    frame->stop = &task->state;
+    crewi_count_by(pool, frame->local, CREWI_STARTED);
+    int code = job->fn(record_argument(result), crewi_apply_value(result), result->context);
+    crewi_frame_leave(frame);
+    if (!crewi_task_is_forked(task)) /* in a fork's child the result belongs to the parent */
+        apply_settle(result, code ? CREW_FAILED : CREW_OK, code, frame, party);
 }
 
 static bool apply_run(crewi_task *task, crewi_frame *frame)
@@ -202,15 +205,12 @@ const struct crewi_task_kind crewi_kind_apply = {
 
 /* ---- the calls ---- */
 
-static crew_status apply_check(const crew_pool *pool, const crew_job *job, const void *arg, const crew_call *given,
-                               crew_call *ret_call)
+static crew_status apply_check(const crew_pool *pool, const crew_job *job, const void *arg, const crew_call **call)
 {
-    crew_status status = crewi_call_read(pool, job, given, ret_call);
-    if (status != CREW_OK)
-        return status;
-    if (!arg && job->arg_size > 0)
-        return crewi_refuse(ret_call->error, CREW_INVALID, "arg is NULL, the job wants %zu bytes", job->arg_size);
-    return CREW_OK;
+    crew_status status = crewi_call_check(pool, job, call);
+    if (status == CREW_OK && !arg && job->arg_size > 0)
+        return crewi_refuse((*call)->error, CREW_INVALID, "arg is NULL, the job wants %zu bytes", job->arg_size);
+    return status;
 }
 
 static crew_status apply_make(crew_pool *pool, struct crewi_local *local, const crew_job *job, const void *arg,
@@ -232,10 +232,12 @@ static crew_status apply_make(crew_pool *pool, struct crewi_local *local, const 
 static crew_status apply_accept(crew_pool *pool, const crew_job *job, const void *arg, const crew_call *call,
                                 bool with_handle, crew_result **ret_result, bool *ret_run_here)
 {
-    crew_status status = crewi_place_take(pool, call, ret_run_here);
+    bool is_limited = pool->options.queue_max > 0;
+    *ret_run_here = false;
+    crew_status status = is_limited ? crewi_place_take(pool, call, ret_run_here) : CREW_OK;
     if (status != CREW_OK)
         return crewi_pool_refuse(pool, status, call->error);
-    bool has_place = pool->options.queue_max > 0 && !*ret_run_here;
+    bool has_place = is_limited && !*ret_run_here;
     uint32_t state = crewi_result_state(call, with_handle, has_place) | CREWI_ENTRY;
     state |= with_handle ? 0 : (uint32_t)CREWI_DETACHED;
     struct crewi_local *local = crewi_local_here(pool);
@@ -267,14 +269,13 @@ static void apply_submit(crew_pool *pool, crew_result *result, bool run_here)
 }
 
 crew_status crew_apply_async(crew_pool *pool, const crew_job *job, const void *arg, crew_result **ret_result,
-                             const crew_call *given)
+                             const crew_call *call)
 {
-    crew_call call;
     crew_result *result;
     bool run_here;
-    crew_status status = apply_check(pool, job, arg, given, &call);
+    crew_status status = apply_check(pool, job, arg, &call);
     if (status == CREW_OK)
-        status = apply_accept(pool, job, arg, &call, ret_result != NULL, &result, &run_here);
+        status = apply_accept(pool, job, arg, call, ret_result != NULL, &result, &run_here);
     if (status != CREW_OK)
         return status;
     if (ret_result)
@@ -304,21 +305,20 @@ static crew_status apply_outcome(crew_result *result, void *ret_value, crew_erro
     return status;
 }
 
-crew_status crew_apply(crew_pool *pool, const crew_job *job, const void *arg, void *ret_value, const crew_call *given)
+crew_status crew_apply(crew_pool *pool, const crew_job *job, const void *arg, void *ret_value, const crew_call *call)
 {
-    crew_call call;
     crew_result *result;
     bool run_here;
-    crew_status status = apply_check(pool, job, arg, given, &call);
+    crew_status status = apply_check(pool, job, arg, &call);
     if (status != CREW_OK)
         return status;
     if (!ret_value && job->result_size > 0)
-        return crewi_refuse(call.error, CREW_INVALID, "ret_value is NULL, the job has a result");
+        return crewi_refuse(call->error, CREW_INVALID, "ret_value is NULL, the job has a result");
     if (!crewi_wait_is_possible(pool))
-        return crewi_refuse(call.error, CREW_TOO_DEEP, "no stack is left to run it on, and no thread to stand in");
-    if (crewi_apply_here(pool, job, arg, ret_value, &call, &status))
+        return crewi_refuse(call->error, CREW_TOO_DEEP, "no stack is left to run it on, and no thread to stand in");
+    if (crewi_apply_here(pool, job, arg, ret_value, call, &status))
         return status;
-    status = apply_accept(pool, job, arg, &call, true, &result, &run_here);
+    status = apply_accept(pool, job, arg, call, true, &result, &run_here);
     if (status != CREW_OK)
         return status;
     bool has_run = pool->options.kind == CREW_THREADS && !run_here && crewi_help(&result->task); /* wakes nobody */
@@ -330,9 +330,9 @@ crew_status crew_apply(crew_pool *pool, const crew_job *job, const void *arg, vo
     if (status != CREW_OK && !apply_withdraw(pool, result))
         status = crewi_wait(&result->task, CREWI_NEVER, CREWI_WAIT_MUST);
     if (status == CREW_OK)
-        status = apply_outcome(result, ret_value, call.error);
+        status = apply_outcome(result, ret_value, call->error);
     else
-        (void)crewi_refuse(call.error, status, "the wait for it could not be served");
+        (void)crewi_refuse(call->error, status, "the wait for it could not be served");
     crew_result_destroy(result);
     return status;
 }

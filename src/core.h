@@ -394,7 +394,13 @@ void crewi_gate_shut(crew_pool *pool, uint64_t bit);
 crew_status crewi_gate_wait_drained(crew_pool *pool, int64_t deadline_ns);
 bool crewi_gate_is_ended(crew_pool *pool); /* nothing left, and nothing can come */
 /* What a task that has not started is to end as: CREW_OK to run it, or TERMINATED, BROKEN. */
-crew_status crewi_gate_verdict(crew_pool *pool);
+static inline crew_status crewi_gate_verdict(const crew_pool *pool)
+{
+    uint64_t gate = crewi_atomic_u64_load(&pool->gate);
+    if (!(gate & (CREWI_GATE_TERMINATED | CREWI_GATE_BROKEN)))
+        return CREW_OK;
+    return gate & CREWI_GATE_TERMINATED ? CREW_TERMINATED : CREW_BROKEN;
+}
 /* queue_max: a place in the queue; and giving it back when claimed. */
 crew_status crewi_place_take(crew_pool *pool, const crew_call *call, bool *ret_run_here);
 void crewi_place_give(crew_pool *pool);
@@ -410,7 +416,8 @@ void crewi_submit(crew_pool *pool, crewi_task *task, enum crewi_where where);
 /* options.c: checks the caller's structs, and copies them out of whatever version they are. */
 crew_status crewi_options_read(const crew_pool_options *given, crew_pool_options *ret_options);
 /* Everything that the six calls and imap check alike. */
-crew_status crewi_call_read(const crew_pool *pool, const crew_job *job, const crew_call *given, crew_call *ret_call);
+/* *call is the caller's, or NULL; on CREW_OK it is one that can be read. */
+crew_status crewi_call_check(const crew_pool *pool, const crew_job *job, const crew_call **call);
 
 /* error.c */
 void crewi_error_from_frame(crew_error *error, crew_status status, int code, const crewi_frame *frame,

@@ -108,6 +108,8 @@ void crewi_gate_flush(crew_pool *pool, struct crewi_local *local)
 
 static crew_status gate_admits(const crew_pool *pool, uint64_t gate)
 {
+    if (!(gate & CREWI_GATE_SHUT))
+        return CREW_OK;
     if (gate & CREWI_GATE_TERMINATED)
         return CREW_CLOSED;
     if (gate & CREWI_GATE_BROKEN)
@@ -172,14 +174,6 @@ bool crewi_gate_is_ended(crew_pool *pool)
 {
     uint64_t gate = crewi_atomic_u64_load(&pool->gate);
     return (gate & CREWI_GATE_SHUT) && (gate & CREWI_GATE_COUNT) == 0;
-}
-
-crew_status crewi_gate_verdict(crew_pool *pool)
-{
-    uint64_t gate = crewi_atomic_u64_load(&pool->gate);
-    if (gate & CREWI_GATE_TERMINATED)
-        return CREW_TERMINATED;
-    return gate & CREWI_GATE_BROKEN ? CREW_BROKEN : CREW_OK;
 }
 
 static bool gate_is_drained(crew_pool *pool)

@@ -437,20 +437,19 @@ static crew_iterator *iterator_new(crew_pool *pool, const crew_job *job, const c
 }
 
 static crew_status imap_start(crew_pool *pool, const crew_job *job, const crew_source *source,
-                              crew_iterator **ret_iterator, const crew_call *given, bool is_ordered)
+                              crew_iterator **ret_iterator, const crew_call *call, bool is_ordered)
 {
-    crew_call call;
-    crew_status status = crewi_call_read(pool, job, given, &call);
+    crew_status status = crewi_call_check(pool, job, &call);
     if (status == CREW_OK)
-        status = imap_check(job, source, ret_iterator, &call);
+        status = imap_check(job, source, ret_iterator, call);
     if (status != CREW_OK)
         return status;
-    crew_iterator *iterator = iterator_new(pool, job, source, &call, is_ordered);
+    crew_iterator *iterator = iterator_new(pool, job, source, call, is_ordered);
     status = iterator ? crewi_gate_enter(pool) : CREW_NO_MEMORY;
     if (status != CREW_OK) {
         if (iterator)
             crewi_cell_free(iterator->task.shard, iterator, sizeof *iterator);
-        return crewi_pool_refuse(pool, status, call.error);
+        return crewi_pool_refuse(pool, status, call->error);
     }
     crewi_iterator_list(iterator, &pool->iterators_open);
     crewi_handle_count(iterator->task.shard);

@@ -56,21 +56,19 @@ static crew_status map_blocking(crew_pool *pool, const crew_job *job, const stru
 }
 
 crew_status crew_map(crew_pool *pool, const crew_job *job, const void *args, size_t n, void *ret_values,
-                     const crew_call *given)
+                     const crew_call *call)
 {
-    crew_call call;
     struct crewi_map_input input = {.args = args, .n = n, .values = ret_values};
-    crew_status status = crewi_call_read(pool, job, given, &call);
-    return status == CREW_OK ? map_blocking(pool, job, &input, &call) : status;
+    crew_status status = crewi_call_check(pool, job, &call);
+    return status == CREW_OK ? map_blocking(pool, job, &input, call) : status;
 }
 
 crew_status crew_map_async(crew_pool *pool, const crew_job *job, const void *args, size_t n, void *ret_values,
-                           crew_result **ret_result, const crew_call *given)
+                           crew_result **ret_result, const crew_call *call)
 {
-    crew_call call;
     struct crewi_map_input input = {.args = args, .n = n, .values = ret_values};
-    crew_status status = crewi_call_read(pool, job, given, &call);
-    return status == CREW_OK ? map_begin(pool, job, &input, &call, ret_result) : status;
+    crew_status status = crewi_call_check(pool, job, &call);
+    return status == CREW_OK ? map_begin(pool, job, &input, call, ret_result) : status;
 }
 
 /* ---- starmap ---- */
@@ -105,23 +103,21 @@ static crew_status starmap_check(const crew_job *job, const struct crewi_map_inp
 }
 
 crew_status crew_starmap(crew_pool *pool, const crew_job *job, const crew_column *columns, size_t columns_count,
-                         size_t n, void *ret_values, const crew_call *given)
+                         size_t n, void *ret_values, const crew_call *call)
 {
-    crew_call call;
     struct crewi_map_input input = {.columns = columns, .columns_count = columns_count, .n = n, .values = ret_values};
-    crew_status status = crewi_call_read(pool, job, given, &call);
+    crew_status status = crewi_call_check(pool, job, &call);
     if (status == CREW_OK)
-        status = starmap_check(job, &input, &call);
-    return status == CREW_OK ? map_blocking(pool, job, &input, &call) : status;
+        status = starmap_check(job, &input, call);
+    return status == CREW_OK ? map_blocking(pool, job, &input, call) : status;
 }
 
 crew_status crew_starmap_async(crew_pool *pool, const crew_job *job, const crew_column *columns, size_t columns_count,
-                               size_t n, void *ret_values, crew_result **ret_result, const crew_call *given)
+                               size_t n, void *ret_values, crew_result **ret_result, const crew_call *call)
 {
-    crew_call call;
     struct crewi_map_input input = {.columns = columns, .columns_count = columns_count, .n = n, .values = ret_values};
-    crew_status status = crewi_call_read(pool, job, given, &call);
+    crew_status status = crewi_call_check(pool, job, &call);
     if (status == CREW_OK)
-        status = starmap_check(job, &input, &call);
-    return status == CREW_OK ? map_begin(pool, job, &input, &call, ret_result) : status;
+        status = starmap_check(job, &input, call);
+    return status == CREW_OK ? map_begin(pool, job, &input, call, ret_result) : status;
 }

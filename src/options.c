@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Reads the caller's structs, of whatever version they are: a struct without its size, with unknown flags, or longer than ours with
  * something in the unknown part is refused. */
+#include <limits.h>
 #include <string.h>
 
 #include "core.h"
@@ -21,15 +22,13 @@ static bool tail_is_zero(const void *given, size_t known, size_t given_size)
     return true;
 }
 
-/* Copies `known` bytes of a struct that begins with its size. False: it cannot be understood. */
-static bool struct_read(const void *given, size_t known, void *ret_copy)
+/* Whether `known` bytes of a struct that begins with its size are there, and are all that it says. */
+static bool struct_can_be_read(const void *given, size_t known)
 {
     size_t given_size;
     memcpy(&given_size, given, sizeof given_size);
-    if (given_size < known || given_size > STRUCT_SIZE_MAX || !tail_is_zero(given, known, given_size))
-        return false;
-    memcpy(ret_copy, given, known);
-    return true;
+    return given_size == known ||
+           (given_size > known && given_size <= STRUCT_SIZE_MAX && tail_is_zero(given, known, given_size));
 }
 
 static bool both(unsigned flags, unsigned pair)
@@ -61,8 +60,10 @@ static const char *options_fault(const crew_pool_options *options)
 crew_status crewi_options_read(const crew_pool_options *given, crew_pool_options *ret_options)
 {
     memset(ret_options, 0, sizeof *ret_options);
-    if (given && !struct_read(given, sizeof *ret_options, ret_options))
+    if (given && !struct_can_be_read(given, sizeof *ret_options))
         return CREW_INVALID; /* where its `error` would be cannot be known */
+    if (given)
+        *ret_options = *given;
     ret_options->struct_size = sizeof *ret_options;
     const char *fault = options_fault(ret_options);
     if (fault)
@@ -81,21 +82,29 @@ crew_status crewi_options_read(const crew_pool_options *given, crew_pool_options
     return CREW_OK;
 }
 
-crew_status crewi_call_read(const crew_pool *pool, const crew_job *job, const crew_call *given, crew_call *ret_call)
+static crew_status call_refuse(const crew_pool *pool, const crew_job *job, const crew_call *call)
 {
-    memset(ret_call, 0, sizeof *ret_call);
-    if (given && !struct_read(given, sizeof *ret_call, ret_call))
-        return CREW_INVALID;
-    crew_error *error = ret_call->error;
+    crew_error *error = call->error;
     if (!pool)
         return crewi_refuse(error, CREW_INVALID, "pool is NULL");
     if (crewi_pool_is_forked(pool))
         return crewi_refuse(error, CREW_FORKED, "the pool belongs to the parent process");
     if (!job || !job->fn)
         return crewi_refuse(error, CREW_INVALID, job ? "job->fn is NULL" : "job is NULL");
-    if (job->arg_size > PTRDIFF_MAX / 4 || job->result_size > PTRDIFF_MAX / 4)
-        return crewi_refuse(error, CREW_INVALID, "the job's sizes are beyond what memory can hold");
-    if (ret_call->flags & ~(unsigned)CALL_FLAGS)
+    if (call->flags & ~(unsigned)CALL_FLAGS)
         return crewi_refuse(error, CREW_INVALID, "call->flags has unknown bits");
-    return CREW_OK;
+    return crewi_refuse(error, CREW_INVALID, "the job's sizes are beyond what memory can hold");
+}
+
+crew_status crewi_call_check(const crew_pool *pool, const crew_job *job, const crew_call **call)
+{
+    static const crew_call defaults = {.struct_size = sizeof defaults};
+    enum { SIZE_BITS = sizeof(size_t) * CHAR_BIT };
+    const crew_call *given = *call ? *call : &defaults;
+    if (!struct_can_be_read(given, sizeof *given))
+        return CREW_INVALID;
+    *call = given;
+    bool is_fine = pool && !crewi_pool_is_forked(pool) && job && job->fn && !(given->flags & ~(unsigned)CALL_FLAGS) &&
+                   (job->arg_size | job->result_size) >> (SIZE_BITS - 3) == 0;
+    return is_fine ? CREW_OK : call_refuse(pool, job, given);
 }

@@ -116,8 +116,9 @@ static void result_drop_value(crew_result *result, uint32_t state)
         result->job->drop_result(crewi_apply_value(result), result->context);
 }
 
-/* The value goes before the gate: nothing may be dropped after the pool said that all is over. */
-static void result_finish(crew_result *result, uint32_t bits, uint32_t party)
+/* The value goes before the gate: nothing may be dropped after the pool said that
+ * all is over. */
+static void result_finish_by(crew_result *result, uint32_t bits, uint32_t party, struct crewi_local *local)
 {
     crew_pool *pool = crewi_task_pool(&result->task);
     uint32_t state = result_publish(result, CREWI_DONE, bits, party);
@@ -126,7 +127,26 @@ static void result_finish(crew_result *result, uint32_t bits, uint32_t party)
         if (!crewi_task_has_party(state))
             crewi_task_unref(&result->task);
     }
-    crewi_gate_leave(pool);
+    crewi_gate_leave_by(pool, local);
+}
+
+static void result_finish(crew_result *result, uint32_t bits, uint32_t party)
+{
+    result_finish_by(result, bits, party, crewi_local_here(crewi_task_pool(&result->task)));
+}
+
+void crewi_result_succeed(crew_result *result, struct crewi_local *local, uint32_t party)
+{
+    crew_pool *pool = crewi_task_pool(&result->task);
+    uint32_t state = crewi_atomic_u32_load(&result->task.state);
+    crewi_count_by(pool, local, CREWI_SUCCEEDED);
+    if ((state & CREWI_DETACHED) && party == CREWI_ENTRY) { /* nobody can know of it any more */
+        result_drop_value(result, state);
+        crewi_apply_free_by(result, local);
+        crewi_gate_leave_by(pool, local);
+    } else {
+        result_finish_by(result, CREW_OK, party, local);
+    }
 }
 
 void crewi_result_finish(crew_result *result)
@@ -220,10 +240,13 @@ crew_status crew_result_get(crew_result *result, void *ret_value, crew_deadline 
         return CREW_INVALID;
     if (!ret_value && result->job->result_size > 0 && result->task.kind != &crewi_kind_map)
         return CREW_INVALID;
-    crew_status status = crew_result_wait(result, deadline);
-    if (status != CREW_OK)
-        return status;
-    status = crew_result_status(result);
+    crew_status status = crew_result_status(result);
+    if (status == CREW_BUSY) {
+        status = crewi_wait(&result->task, deadline.ns, 0);
+        if (status != CREW_OK)
+            return status;
+        status = crew_result_status(result);
+    }
     return status == CREW_OK ? result_take(result, ret_value) : status;
 }
 

@@ -40,6 +40,9 @@ uint32_t crewi_result_state(const crew_call *call, bool with_handle, bool has_pl
  * entry and gives it up, else 0, and something else keeps the record until this has returned. */
 void crewi_result_store(crew_result *result, crew_status status, uint32_t party);
 
+/* The same for CREW_OK where there is no telling; `local` is the caller's. */
+void crewi_result_succeed(crew_result *result, struct crewi_local *local, uint32_t party);
+
 /* Keeps a copy of *error; without memory for it, its code and worker. Call before store; again to replace it. */
 void crewi_result_keep_error(crew_result *result, const crew_error *error);
 void crewi_result_drop_error(crew_result *result);
@@ -59,7 +62,9 @@ void crewi_result_finish(crew_result *result);
 /* apply.c */
 extern const struct crewi_task_kind crewi_kind_apply;
 void *crewi_apply_value(const crew_result *result);
-void crewi_apply_free_handle(crew_result *result); /* nobody has anything of it but the handle */
+/* Nobody has anything of it but the handle, or the caller. */
+void crewi_apply_free_handle(crew_result *result);
+void crewi_apply_free_by(crew_result *result, struct crewi_local *local);
 void crewi_apply_end_claimed(crew_result *result, crew_status status, uint32_t party); /* it will not run */
 
 /* map.c */
