@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* Cells are carved from slabs, never merged, and reused by size class. Shards are guarded by a lock each; caches need none. A cell goes
+/* Cells are carved from slabs, never merged, and reused by size class. They travel in magazines (Bonwick and Adams, "Magazines and
+ * Vmem"): following a list through cells that another core has written last would cost a cache miss each. Shards are guarded by a lock each; caches need none. A cell goes
  * back to the shard that it came from: else one that only gives would grow for ever. */
 #include "cells.h"
+
+#include <string.h>
 
 #include "../platform/lock.h"
 #include "../platform/platform.h"
@@ -11,10 +14,20 @@ enum {
     SHARDS = 8,
     SLAB_SIZE_MIN = 1024, /* each next slab of a shard is twice as large, up to the maximum */
     SLAB_SIZE_MAX = 64 * 1024,
-    CACHE_MIN = 4,      /* cells of one class that a cache may hold, however large they are, */
-    CACHE_MAX = 64,     /* however small they are, */
-    CACHE_BYTES = 4096, /* and how much they may be together in between */
-    CACHE_FOREIGN = 32  /* cells of another shard that it sends home at once */
+    MAGAZINE_MIN = 4,     /* cells of one class in a magazine at most, however large they are, */
+    MAGAZINE_MAX = 62,    /* however small they are, */
+    MAGAZINE_BYTES = 4096 /* and how much they may be together in between */
+};
+
+struct crewi_magazine {
+    struct crewi_magazine *next;
+    size_t count;
+    void *cells[MAGAZINE_MAX];
+};
+
+/* A free cell for which there was no memory for a magazine. */
+struct loose_cell {
+    struct loose_cell *next;
 };
 
 struct slab {
@@ -31,7 +44,9 @@ struct crewi_shard {
     char *bump;
     size_t bump_left;
     struct slab *slabs;
-    struct crewi_cell *free[CREWI_CELL_CLASSES];
+    struct crewi_magazine *spare;                      /* empty ones */
+    struct crewi_magazine *filled[CREWI_CELL_CLASSES]; /* each with a cell at least */
+    struct loose_cell *loose[CREWI_CELL_CLASSES];
 };
 
 #define INSIDE_SHUT (UINT32_C(1) << 31)
@@ -71,8 +86,11 @@ static void shard_init(struct crewi_shard *shard, crewi_cells *cells, void *owne
     shard->slabs = NULL;
     shard->bump = NULL;
     shard->bump_left = 0;
-    for (size_t i = 0; i < CREWI_CELL_CLASSES; i++)
-        shard->free[i] = NULL;
+    shard->spare = NULL;
+    for (size_t i = 0; i < CREWI_CELL_CLASSES; i++) {
+        shard->filled[i] = NULL;
+        shard->loose[i] = NULL;
+    }
 }
 
 crewi_cells *crewi_cells_new(const struct crewi_memory *memory, void *owner)
@@ -99,14 +117,30 @@ crewi_shard *crewi_cells_shard(crewi_cells *cells)
     return &cells->shards[0];
 }
 
+static void magazines_destroy(const struct crewi_memory *memory, struct crewi_magazine *magazine)
+{
+    for (struct crewi_magazine *next; magazine; magazine = next) {
+        next = magazine->next;
+        crewi_memory_put(memory, magazine, sizeof *magazine);
+    }
+}
+
+static void shard_destroy(const struct crewi_memory *memory, struct crewi_shard *shard)
+{
+    for (struct slab *slab = shard->slabs, *next; slab; slab = next) {
+        next = slab->next;
+        crewi_memory_put(memory, slab, slab->size);
+    }
+    magazines_destroy(memory, shard->spare);
+    for (size_t i = 0; i < CREWI_CELL_CLASSES; i++)
+        magazines_destroy(memory, shard->filled[i]);
+}
+
 static void cells_destroy(crewi_cells *cells)
 {
     struct crewi_memory memory = cells->memory;
     for (size_t i = 0; i < SHARDS; i++)
-        for (struct slab *slab = cells->shards[i].slabs, *next; slab; slab = next) {
-            next = slab->next;
-            crewi_memory_put(&memory, slab, slab->size);
-        }
+        shard_destroy(&memory, &cells->shards[i]);
     crewi_memory_put(&memory, cells, sizeof *cells);
 }
 
@@ -163,53 +197,153 @@ static void shard_align(struct crewi_shard *shard, size_t size)
     shard->bump_left -= gap;
 }
 
-static struct crewi_cell *shard_carve(struct crewi_shard *shard, size_t size)
+static void *shard_carve(struct crewi_shard *shard, size_t size)
 {
     shard_align(shard, size);
     if (shard->bump_left < size && !shard_grow(shard, size))
         return NULL;
     shard_align(shard, size);
-    struct crewi_cell *cell = (struct crewi_cell *)(void *)shard->bump;
+    void *cell = shard->bump;
     shard->bump += size;
     shard->bump_left -= size;
     return cell;
 }
 
-static struct crewi_cell *shard_take(struct crewi_shard *shard, size_t class)
+static struct crewi_magazine *shard_magazine(struct crewi_shard *shard)
 {
-    struct crewi_cell *cell = shard->free[class];
-    if (cell)
-        shard->free[class] = cell->next;
+    struct crewi_magazine *magazine = shard->spare;
+    if (magazine)
+        shard->spare = magazine->next;
     else
-        cell = shard_carve(shard, (class + 1) * CREWI_CELL_GRAIN);
-    shard->live += cell != NULL;
+        magazine = crewi_memory_get(&shard->head.cells->memory, sizeof *magazine, CREWI_CACHE_LINE);
+    if (magazine)
+        magazine->count = 0;
+    return magazine;
+}
+
+static void shard_take_back(struct crewi_shard *shard, struct crewi_magazine *magazine)
+{
+    magazine->next = shard->spare;
+    shard->spare = magazine;
+}
+
+static size_t magazine_limit(size_t class)
+{
+    size_t limit = MAGAZINE_BYTES / ((class + 1) * CREWI_CELL_GRAIN);
+    return limit > MAGAZINE_MAX ? MAGAZINE_MAX : limit < MAGAZINE_MIN ? MAGAZINE_MIN : limit;
+}
+
+static void *shard_take(struct crewi_shard *shard, size_t class)
+{
+    struct crewi_magazine *magazine = shard->filled[class];
+    struct loose_cell *loose = shard->loose[class];
+    if (loose)
+        shard->loose[class] = loose->next;
+    if (loose || !magazine)
+        return loose ? loose : shard_carve(shard, (class + 1) * CREWI_CELL_GRAIN);
+    void *cell = magazine->cells[--magazine->count];
+    if (magazine->count == 0) {
+        shard->filled[class] = magazine->next;
+        shard_take_back(shard, magazine);
+    }
     return cell;
 }
 
-/* Gives a chain of `count` cells back, some of them `handles`. */
-static void shard_put(struct crewi_shard *shard, size_t class, struct crewi_cell *first, struct crewi_cell *last,
-                      size_t count, size_t handles)
+static void shard_keep(struct crewi_shard *shard, size_t class, void *cell)
+{
+    struct crewi_magazine *magazine = shard->filled[class];
+    if (!magazine || magazine->count == magazine_limit(class)) {
+        magazine = shard_magazine(shard);
+        if (!magazine) {
+            struct loose_cell *loose = cell;
+            loose->next = shard->loose[class];
+            shard->loose[class] = loose;
+            return;
+        }
+        magazine->next = shard->filled[class];
+        shard->filled[class] = magazine;
+    }
+    magazine->cells[magazine->count++] = cell;
+}
+
+static void *shard_alloc(struct crewi_shard *shard, size_t class)
+{
+    crewi_lock_acquire(&shard->lock);
+    void *cell = shard_take(shard, class);
+    shard->live += cell != NULL;
+    crewi_lock_release(&shard->lock);
+    return cell;
+}
+
+static void shard_free(struct crewi_shard *shard, size_t class, void *cell, bool is_handle)
 {
     crewi_lock_acquire(&shard->lock);
     /* relaxed: written under the lock only, and read in a fork's child only */
-    crewi_atomic_size_store_relaxed(&shard->handles, crewi_atomic_size_load_relaxed(&shard->handles) - handles);
+    crewi_atomic_size_store_relaxed(&shard->handles, crewi_atomic_size_load_relaxed(&shard->handles) - is_handle);
     bool is_orphan = shard->is_orphan;
     if (!is_orphan) {
-        last->next = shard->free[class];
-        shard->free[class] = first;
-        shard->live -= count;
+        shard_keep(shard, class, cell);
+        shard->live--;
     }
     crewi_lock_release(&shard->lock);
     if (is_orphan)
-        cells_discount(shard->head.cells, count);
+        cells_discount(shard->head.cells, 1);
 }
 
-static struct crewi_cell *shard_alloc(struct crewi_shard *shard, size_t class)
+/* A filled magazine goes in; an empty one comes out, if `wants_another` and there is memory. */
+static struct crewi_magazine *shard_put_magazine(struct crewi_shard *shard, size_t class,
+                                                 struct crewi_magazine *magazine, bool wants_another)
+{
+    size_t count = magazine->count;
+    crewi_lock_acquire(&shard->lock);
+    bool is_orphan = shard->is_orphan;
+    if (is_orphan || count == 0) {
+        shard_take_back(shard, magazine);
+    } else {
+        magazine->next = shard->filled[class];
+        shard->filled[class] = magazine;
+        shard->live -= count;
+    }
+    struct crewi_magazine *another = wants_another ? shard_magazine(shard) : NULL;
+    crewi_lock_release(&shard->lock);
+    if (is_orphan && count > 0)
+        cells_discount(shard->head.cells, count);
+    return another;
+}
+
+static void shard_fill(struct crewi_shard *shard, size_t class, struct crewi_magazine *magazine)
+{
+    size_t wanted = magazine_limit(class) / 2;
+    void *cell;
+    while (magazine->count < wanted && (cell = shard_take(shard, class)))
+        magazine->cells[magazine->count++] = cell;
+}
+
+/* Exchanges an empty magazine (or none) for one with cells, or for an empty one, or for none where there is no memory. */
+static struct crewi_magazine *shard_exchange(struct crewi_shard *shard, size_t class, struct crewi_magazine *empty)
 {
     crewi_lock_acquire(&shard->lock);
-    struct crewi_cell *cell = shard_take(shard, class);
+    struct crewi_magazine *magazine = shard->filled[class];
+    if (magazine) {
+        shard->filled[class] = magazine->next;
+        if (empty)
+            shard_take_back(shard, empty);
+    } else {
+        magazine = empty ? empty : shard_magazine(shard);
+        if (magazine)
+            shard_fill(shard, class, magazine);
+    }
+    shard->live += magazine ? magazine->count : 0;
     crewi_lock_release(&shard->lock);
-    return cell;
+    return magazine;
+}
+
+static struct crewi_magazine *shard_empty_magazine(struct crewi_shard *shard)
+{
+    crewi_lock_acquire(&shard->lock);
+    struct crewi_magazine *magazine = shard_magazine(shard);
+    crewi_lock_release(&shard->lock);
+    return magazine;
 }
 
 /* ---- caches ---- */
@@ -218,99 +352,103 @@ void crewi_cache_open(crewi_cache *cache, crewi_cells *cells, unsigned hint)
 {
     cache->shard = &cells->shards[hint % SHARDS];
     crewi_atomic_size_init(&cache->handles, 0);
-    for (size_t i = 0; i < CREWI_CELL_CLASSES; i++) {
-        cache->free[i] = NULL;
-        cache->count[i] = 0;
-    }
-    cache->foreign.count = 0;
-}
-
-static unsigned cache_limit(size_t class)
-{
-    size_t limit = CACHE_BYTES / ((class + 1) * CREWI_CELL_GRAIN);
-    return limit > CACHE_MAX ? CACHE_MAX : limit < CACHE_MIN ? CACHE_MIN : (unsigned)limit;
-}
-
-/* Keeps `keep` cells of the class, gives the others back. */
-static void cache_trim(crewi_cache *cache, size_t class, unsigned keep)
-{
-    struct crewi_cell *first = cache->free[class], *last = first;
-    unsigned count = cache->count[class] - keep;
-    for (unsigned i = 1; i < count; i++)
-        last = last->next;
-    cache->free[class] = last->next;
-    cache->count[class] = (unsigned char)keep;
-    shard_put(cache->shard, class, first, last, count, 0);
+    for (size_t i = 0; i < CREWI_CELL_CLASSES; i++)
+        cache->loaded[i] = NULL;
+    cache->foreign.magazine = NULL;
 }
 
 static void cache_send_home(crewi_cache *cache)
 {
-    if (cache->foreign.count > 0)
-        shard_put(cache->foreign.shard, cache->foreign.class, cache->foreign.first, cache->foreign.last,
-                  cache->foreign.count, 0);
-    cache->foreign.count = 0;
+    if (cache->foreign.magazine)
+        (void)shard_put_magazine(cache->foreign.shard, cache->foreign.class, cache->foreign.magazine, false);
+    cache->foreign.magazine = NULL;
+}
+
+static void cache_empty(crewi_cache *cache)
+{
+    for (size_t class = 0; class < CREWI_CELL_CLASSES; class ++)
+        if (cache->loaded[class])
+            (void)shard_put_magazine(cache->shard, class, cache->loaded[class], false);
+    cache_send_home(cache);
+}
+
+/* In a child the magazines are only told to their shard, which frees them with its own. */
+static void cache_forget(crewi_cache *cache)
+{
+    for (size_t class = 0; class < CREWI_CELL_CLASSES; class ++)
+        if (cache->loaded[class])
+            shard_take_back(cache->shard, cache->loaded[class]);
+    if (cache->foreign.magazine)
+        shard_take_back(cache->foreign.shard, cache->foreign.magazine);
 }
 
 void crewi_cache_close(crewi_cache *cache, bool is_forked)
 {
     (void)crewi_atomic_size_fetch_add(&cache->shard->handles, crewi_atomic_size_load(&cache->handles));
-    crewi_atomic_size_init(&cache->handles, 0);
-    for (size_t class = 0; !is_forked && class < CREWI_CELL_CLASSES; class ++)
-        if (cache->count[class] > 0)
-            cache_trim(cache, class, 0);
-    if (!is_forked)
-        cache_send_home(cache);
+    if (is_forked)
+        cache_forget(cache);
+    else
+        cache_empty(cache);
 }
 
-static void cache_fill(crewi_cache *cache, size_t class)
+static void *cache_alloc(crewi_cache *cache, size_t class)
 {
-    struct crewi_shard *shard = cache->shard;
-    crewi_lock_acquire(&shard->lock);
-    for (unsigned i = cache_limit(class) / 2; i > 0; i--) {
-        struct crewi_cell *cell = shard_take(shard, class);
-        if (!cell)
-            break;
-        cell->next = cache->free[class];
-        cache->free[class] = cell;
-        cache->count[class]++;
+    struct crewi_magazine *magazine = cache->loaded[class];
+    if (!magazine || magazine->count == 0)
+        cache->loaded[class] = magazine = shard_exchange(cache->shard, class, magazine);
+    if (!magazine || magazine->count == 0)
+        return NULL;
+    return magazine->cells[--magazine->count];
+}
+
+/* The half that was freed first goes to the shard. */
+static struct crewi_magazine *cache_split(crewi_cache *cache, size_t class)
+{
+    struct crewi_magazine *full = cache->loaded[class];
+    size_t half = full->count / 2, rest = full->count - half;
+    void *cells[MAGAZINE_MAX];
+    memcpy(cells, full->cells + half, rest * sizeof *cells);
+    full->count = half;
+    struct crewi_magazine *another = shard_put_magazine(cache->shard, class, full, true);
+    if (!another) { /* then the cells go one by one */
+        for (size_t i = 0; i < rest; i++)
+            shard_free(cache->shard, class, cells[i], false);
+        return NULL;
     }
-    crewi_lock_release(&shard->lock);
+    memcpy(another->cells, cells, rest * sizeof *cells);
+    another->count = rest;
+    return another;
 }
 
-static struct crewi_cell *cache_alloc(crewi_cache *cache, size_t class)
+static void cache_free(crewi_cache *cache, size_t class, void *cell)
 {
-    if (!cache->free[class])
-        cache_fill(cache, class);
-    struct crewi_cell *cell = cache->free[class];
-    if (cell) {
-        cache->free[class] = cell->next;
-        cache->count[class]--;
-    }
-    return cell;
+    struct crewi_magazine *magazine = cache->loaded[class];
+    if (!magazine)
+        magazine = shard_exchange(cache->shard, class, NULL);
+    else if (magazine->count == magazine_limit(class))
+        magazine = cache_split(cache, class);
+    cache->loaded[class] = magazine;
+    if (magazine && magazine->count < magazine_limit(class))
+        magazine->cells[magazine->count++] = cell;
+    else
+        shard_free(cache->shard, class, cell, false);
 }
 
-static void cache_free(crewi_cache *cache, size_t class, struct crewi_cell *cell)
+static void cache_free_foreign(crewi_cache *cache, crewi_shard *shard, size_t class, void *cell)
 {
-    unsigned limit = cache_limit(class);
-    if (cache->count[class] == limit)
-        cache_trim(cache, class, limit / 2);
-    cell->next = cache->free[class];
-    cache->free[class] = cell;
-    cache->count[class]++;
-}
-
-static void cache_free_foreign(crewi_cache *cache, crewi_shard *shard, size_t class, struct crewi_cell *cell)
-{
-    if (cache->foreign.shard != shard || cache->foreign.class != class || cache->foreign.count == CACHE_FOREIGN)
-        cache_send_home(cache);
-    cell->next = cache->foreign.first;
-    if (cache->foreign.count == 0) {
-        cache->foreign.shard = shard;
-        cache->foreign.class = class;
-        cache->foreign.last = cell;
-    }
-    cache->foreign.first = cell;
-    cache->foreign.count++;
+    struct crewi_magazine *magazine = cache->foreign.magazine;
+    bool fits = magazine && cache->foreign.shard == shard && cache->foreign.class == class;
+    if (magazine && (!fits || magazine->count == magazine_limit(class)))
+        magazine = shard_put_magazine(cache->foreign.shard, cache->foreign.class, magazine, true);
+    if (!magazine)
+        magazine = shard_empty_magazine(shard);
+    cache->foreign.shard = shard;
+    cache->foreign.class = class;
+    cache->foreign.magazine = magazine;
+    if (magazine)
+        magazine->cells[magazine->count++] = cell;
+    else
+        shard_free(shard, class, cell, false);
 }
 
 /* ---- cells ---- */
@@ -372,7 +510,7 @@ void crewi_cells_free(crewi_shard *shard, crewi_cache *cache, void *cell, size_t
         crewi_memory_put(&cells->memory, cell, size);
         cells_discount(cells, 1);
     } else if (!cache) {
-        shard_put(shard, cell_class(size), cell, cell, 1, is_handle);
+        shard_free(shard, cell_class(size), cell, is_handle);
     } else if (cache->shard == shard) {
         cache_free(cache, cell_class(size), cell);
     } else {

@@ -52,9 +52,8 @@ static inline uint32_t crewi_cells_generation(const crewi_shard *shard)
 
 enum { CREWI_CELL_GRAIN = 16, CREWI_CELL_SIZE_MAX = 1024, CREWI_CELL_CLASSES = CREWI_CELL_SIZE_MAX / CREWI_CELL_GRAIN };
 
-struct crewi_cell {
-    struct crewi_cell *next;
-};
+/* Free cells of one class, by their addresses: they themselves are not touched until somebody needs them. */
+struct crewi_magazine;
 
 /* Belongs to one thread at a time. What it holds comes from its shard and goes back there in bulk, so that most cells cost no
  * atomic step; cells of other shards go home in bulk, too. */
@@ -62,14 +61,12 @@ typedef struct crewi_cache {
     crewi_shard *shard;
     crewi_atomic_size
         handles; /* of the user's: born here minus died here; written by the owner, read by close in a child */
-    struct crewi_cell *free[CREWI_CELL_CLASSES];
-    unsigned char count[CREWI_CELL_CLASSES];
+    struct crewi_magazine *loaded[CREWI_CELL_CLASSES]; /* or NULL */
     struct {
         crewi_shard *shard;
         size_t class;
-        struct crewi_cell *first, *last;
-        size_t count;
-    } foreign; /* cells of one other shard and one class, on their way home */
+        struct crewi_magazine *magazine; /* or NULL */
+    } foreign;                           /* cells of one other shard and one class, on their way home */
 } crewi_cache;
 
 /* `hint` picks the shard. To be closed before the cells are orphaned or abandoned. */
