@@ -159,14 +159,24 @@ static void apply_help_body(crewi_task *task, crewi_frame *frame)
     apply_run_claimed(task, frame, 0);
 }
 
+/* The same with the entry in hand. */
+static void apply_take_body(crewi_task *task, crewi_frame *frame)
+{
+    apply_run_claimed(task, frame, CREWI_ENTRY);
+}
+
 static bool apply_help(crewi_task *task, bool any)
 {
     (void)any;
-    if (!crewi_task_claim(task))
-        return false;
     crew_pool *pool = crewi_task_pool(task);
-    crewi_run_guarded(apply_help_body, task);
-    if (!crewi_pool_is_forked(pool))
+    bool has_entry = pool->backend->take(pool, task);
+    if (!crewi_task_claim(task)) {
+        if (has_entry)
+            crewi_task_drop_entry(task);
+        return false;
+    }
+    crewi_run_guarded(has_entry ? apply_take_body : apply_help_body, task);
+    if (!has_entry && !crewi_pool_is_forked(pool))
         pool->backend->retract(pool); /* its queue entry is dead now */
     return true;
 }

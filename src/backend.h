@@ -27,6 +27,9 @@ struct crewi_backend {
     /* Takes over one reference to `task`; will call kind->run or kind->end, then drop it. Cannot fail. */
     void (*submit)(crew_pool *pool, crewi_task *task, enum crewi_where where);
 
+    /* Takes the entry of a task that the caller is about to run out of its queue, if that is easy. True: it is the caller's. */
+    bool (*take)(crew_pool *pool, crewi_task *task);
+
     /* Some entry that was submitted has become dead. */
     void (*retract)(crew_pool *pool);
 

@@ -91,7 +91,10 @@ static void guarded_lost(void *opaque)
 
 void crewi_run_guarded(void (*body)(crewi_task *task, crewi_frame *frame), crewi_task *task)
 {
-    struct guarded guarded = {.body = body, .task = task};
+    struct guarded guarded; /* not cleared: the frame has room for a long message */
+    guarded.body = body;
+    guarded.task = task;
+    guarded.frame.is_on_stack = guarded.frame.has_permit = false;
     crewi_thread_guard(guarded_body, guarded_lost, &guarded);
 }
 

@@ -50,7 +50,12 @@ static bool help_from_outside(crewi_task *target)
 bool crewi_help(crewi_task *target)
 {
     crewi_cells *cells = crewi_cells_of(target->shard);
-    if (!crewi_stack_is_enough() || !crewi_cells_enter_pool(cells))
+    if (!crewi_stack_is_enough())
+        return false;
+    const crewi_frame *top = crewi_frame_top();
+    if (top && top->kind == CREWI_FRAME_JOB && top->local && crewi_cells_of(top->local->cells.shard) == cells)
+        return target->kind->help(target, true); /* a job of this very pool: the usual case */
+    if (!crewi_cells_enter_pool(cells))
         return false;
     const crewi_frame *inside = crewi_frame_inside(crewi_task_pool(target));
     if (!inside)

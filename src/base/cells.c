@@ -16,7 +16,7 @@ enum {
     SLAB_SIZE_MAX = 64 * 1024,
     MAGAZINE_MIN = 4,     /* cells of one class in a magazine at most, however large they are, */
     MAGAZINE_MAX = 62,    /* however small they are, */
-    MAGAZINE_BYTES = 4096 /* and how much they may be together in between */
+    MAGAZINE_BYTES = 2048 /* and how much they may be together in between */
 };
 
 struct crewi_magazine {

@@ -183,6 +183,13 @@ static void serial_submit(crew_pool *pool, crewi_task *task, enum crewi_where wh
         serial_work_off(pool);
 }
 
+static bool serial_take(crew_pool *pool, crewi_task *task)
+{
+    (void)pool;
+    (void)task;
+    return false;
+}
+
 static void serial_retract(crew_pool *pool)
 {
     (void)pool;
@@ -299,6 +306,7 @@ const struct crewi_backend crewi_backend_serial = {
     .name = "serial",
     .open = serial_open,
     .submit = serial_submit,
+    .take = serial_take,
     .retract = serial_retract,
     .enter = serial_enter,
     .leave = serial_leave,

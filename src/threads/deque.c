@@ -47,6 +47,13 @@ crewi_task *crewi_deque_pop(crewi_deque *deque)
     return task;
 }
 
+bool crewi_deque_pop_if(crewi_deque *deque, const crewi_task *task)
+{
+    /* relaxed: what we read here we wrote ourselves; a thief may have the entry, then pop says so */
+    size_t newest = crewi_atomic_size_load_relaxed(&deque->bottom) - 1;
+    return crewi_atomic_ptr_load_relaxed(deque_place(deque, newest)) == task && crewi_deque_pop(deque) == task;
+}
+
 crewi_task *crewi_deque_steal(crewi_deque *deque)
 {
     size_t top = crewi_atomic_size_load(&deque->top);

@@ -21,6 +21,8 @@ void crewi_deque_init(crewi_deque *deque);
 bool crewi_deque_push(crewi_deque *deque, crewi_task *task);
 /* Owner only: the newest, or NULL. */
 crewi_task *crewi_deque_pop(crewi_deque *deque);
+/* Owner only: whether the newest was `task`; then it is taken out. */
+bool crewi_deque_pop_if(crewi_deque *deque, const crewi_task *task);
 /* Anyone: the oldest, or NULL: empty, or another was faster. */
 crewi_task *crewi_deque_steal(crewi_deque *deque);
 bool crewi_deque_is_empty(const crewi_deque *deque);

@@ -7,7 +7,7 @@ enum {
     SPIN_NS_MAX = 50000, /* about what it costs to wake a thread on another core */
     SPIN_TURNS = 16,     /* looks between two looks at the clock */
     DOZE_NS = 50000,
-    DOZES_MAX = 20 /* in a row without anything to see, then it sleeps */
+    DOZES_MAX = 8 /* in a row without anything to see, then it sleeps */
 };
 
 /* ---- waking ---- */

@@ -318,17 +318,30 @@ static crew_status threads_open(crew_pool *pool, crew_error *ret_error)
 
 /* ---- work ---- */
 
-/* Entries at the bottom that were claimed elsewhere make room first: a job that submits and waits in a loop leaves one each. */
+/* In a full deque entries at the bottom that were claimed elsewhere make room. */
+static bool slot_trim(crewi_slot *slot)
+{
+    crewi_task *newest = crewi_deque_pop(&slot->deque);
+    if (!newest)
+        return true;
+    if (!newest->kind->is_dead(newest)) {
+        (void)crewi_deque_push(&slot->deque, newest);
+        return false;
+    }
+    crewi_task_drop_entry(newest);
+    return true;
+}
+
 static bool slot_push(crewi_slot *slot, crewi_task *task)
 {
-    for (crewi_task *newest; (newest = crewi_deque_pop(&slot->deque));) {
-        if (!newest->kind->is_dead(newest)) {
-            (void)crewi_deque_push(&slot->deque, newest);
-            break;
-        }
-        crewi_task_drop_entry(newest);
-    }
-    return crewi_deque_push(&slot->deque, task);
+    return crewi_deque_push(&slot->deque, task) || (slot_trim(slot) && crewi_deque_push(&slot->deque, task));
+}
+
+/* The newest of what this worker's jobs have submitted is at hand. */
+static bool threads_take(crew_pool *pool, crewi_task *task)
+{
+    crewi_slot *slot = crewi_slot_here(pool);
+    return slot && crewi_deque_pop_if(&slot->deque, task);
 }
 
 static void threads_submit(crew_pool *pool, crewi_task *task, enum crewi_where where)
@@ -400,6 +413,7 @@ const struct crewi_backend crewi_backend_threads = {
     .name = "threads",
     .open = threads_open,
     .submit = threads_submit,
+    .take = threads_take,
     .retract = threads_retract,
     .enter = threads_enter,
     .leave = threads_leave,
