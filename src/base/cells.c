@@ -531,7 +531,7 @@ void crewi_cells_abandon(crewi_cells *cells)
 void crewi_cells_forget_handle(crewi_shard *shard)
 {
     crewi_cells *cells = shard->head.cells;
-    shard_count_handle(shard, SIZE_MAX);
+    (void)crewi_atomic_size_fetch_sub(&shard->handles, 1); /* some thread of the parent may hold the lock for ever */
     if (crewi_atomic_size_load(&cells->heirs) > 0 && crewi_atomic_size_fetch_sub(&cells->heirs, 1) == 2)
         cells_destroy(cells);
 }

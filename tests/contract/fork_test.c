@@ -353,21 +353,36 @@ static void keep_submitting(void *arg)
     }
 }
 
+enum { INHERITED = 32 }; /* one at least for each place where the library keeps memory for threads */
+
+struct inheritance {
+    crew_pool *pool;
+    crew_result *results[INHERITED];
+};
+
 static void refuse_and_destroy(void *arg)
 {
-    check_submitting_is_refused(arg);
-    check_pool_calls_are_refused(arg);
-    CHECK_STATUS(crew_pool_destroy(arg), CREW_FORKED);
+    struct inheritance *all = arg;
+    check_submitting_is_refused(all->pool);
+    check_pool_calls_are_refused(all->pool);
+    for (int i = 0; i < INHERITED; i++)
+        crew_result_destroy(all->results[i]);
+    CHECK_STATUS(crew_pool_destroy(all->pool), CREW_FORKED);
 }
 
 CONTRACT(a_fork_while_others_submit_hangs_neither_process)
 {
     struct busy busy = {contract_pool(NULL), {0}};
+    struct inheritance all = {.pool = busy.pool};
     struct test_thread *threads[2];
+    for (int i = 0; i < INHERITED; i++)
+        CHECK_STATUS(crew_apply_async(busy.pool, &plus_one, &(long){1}, &all.results[i], NULL), CREW_OK);
     for (int i = 0; i < 2; i++)
         threads[i] = test_thread_start(keep_submitting, &busy);
     for (int i = 0; i < (test_under_sanitizer() ? 5 : 20); i++)
-        check_in_child(refuse_and_destroy, busy.pool);
+        check_in_child(refuse_and_destroy, &all);
+    for (int i = 0; i < INHERITED; i++)
+        crew_result_destroy(all.results[i]);
     counter_add(&busy.stop, 1);
     for (int i = 0; i < 2; i++)
         test_thread_join(threads[i]);
