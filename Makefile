@@ -3,6 +3,8 @@
 #
 #   make run [DIR=/path]     count the words of every file under DIR, on all cores (needs only cc and make)
 #   make check               build and test, under three minutes; gets what it needs from Debian (YES=1: by sudo)
+#   make bench [BENCH=fanout,stream] [LIBS=crewpool,tbb] [REPEAT=5] [FORMAT=tsv] [SMOKE=1]
+#                            measurements beside other pools, about twenty minutes; gets those from Debian, as far as it can
 #   make install [PREFIX=/usr/local] [LIBDIR=lib] [DESTDIR=]
 
 PREFIX = /usr/local
@@ -12,6 +14,7 @@ WORDCOUNT = $(wildcard examples/wordcount/*.c)
 LIBRARY = $(wildcard include/crewpool/*.h src/*.[ch] src/*/*.[ch])
 
 SETUP_check =
+SETUP_bench = --buildtype=plain -Dc_args=-O2 -Dcpp_args=-O2 -Dhardening=false -Dtests=false -Dexamples=false -Dbench=true
 SETUP_asan = -Dexamples=false -Db_sanitize=address,undefined -Db_lundef=false
 SETUP_tsan = -Dexamples=false -Db_sanitize=thread -Db_lundef=false
 INSIDE = --suite unit --suite contract
@@ -50,8 +53,13 @@ else
 	@echo "not yet: there is no stress suite so far; the contract's races run in make check"
 endif
 
-bench: ## measurements beside other pools
-	@echo "not yet: the benchmarks come with an issue of their own"
+# Its standard output is the table. bench/run gets the variables of make's command line by the environment.
+bench: ## measurements beside other pools, as a table
+	@{ scripts/deps check && scripts/deps bench && \
+	    meson setup build/bench $(if $(wildcard build/bench/build.ninja),--reconfigure) $(SETUP_bench) && \
+	    ninja -C build/bench bench/bench-crewpool && \
+	    { ninja -C build/bench -k 0 || echo "what could not be built is left out"; }; } >&2
+	@bench/run build/bench/bench
 
 python: ## the Python module
 	@echo "not yet: the Python module comes with an issue of its own"
@@ -72,7 +80,7 @@ check-deps-all:
 	scripts/deps all
 
 fmt: ## clang-format over all C
-	find include src tests examples \( -name '*.[ch]' -o -name '*.cpp' \) -exec clang-format -i {} +
+	find include src tests examples bench \( -name '*.[ch]' -o -name '*.cpp' \) -exec clang-format -i {} +
 
 clean: ## remove all that was built
 	rm -rf build

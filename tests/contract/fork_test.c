@@ -362,12 +362,17 @@ struct inheritance {
 
 static void refuse_and_destroy(void *arg)
 {
+    check_submitting_is_refused(arg);
+    check_pool_calls_are_refused(arg);
+    CHECK_STATUS(crew_pool_destroy(arg), CREW_FORKED);
+}
+
+static void refuse_and_destroy_all(void *arg)
+{
     struct inheritance *all = arg;
-    check_submitting_is_refused(all->pool);
-    check_pool_calls_are_refused(all->pool);
     for (int i = 0; i < INHERITED; i++)
         crew_result_destroy(all->results[i]);
-    CHECK_STATUS(crew_pool_destroy(all->pool), CREW_FORKED);
+    refuse_and_destroy(all->pool);
 }
 
 CONTRACT(a_fork_while_others_submit_hangs_neither_process)
@@ -380,7 +385,7 @@ CONTRACT(a_fork_while_others_submit_hangs_neither_process)
     for (int i = 0; i < 2; i++)
         threads[i] = test_thread_start(keep_submitting, &busy);
     for (int i = 0; i < (test_under_sanitizer() ? 5 : 20); i++)
-        check_in_child(refuse_and_destroy, &all);
+        check_in_child(refuse_and_destroy_all, &all);
     for (int i = 0; i < INHERITED; i++)
         crew_result_destroy(all.results[i]);
     counter_add(&busy.stop, 1);
