@@ -136,10 +136,12 @@ static void apply_lost(crewi_task *task, crewi_frame *frame)
     apply_settle(crewi_result_of(task), CREW_WORKER_LOST, 0, frame, 0);
 }
 
-static void apply_end(crewi_task *task, crew_status status)
+static bool apply_end(crewi_task *task, crew_status status)
 {
-    if (crewi_task_claim(task))
-        crewi_apply_end_claimed(crewi_result_of(task), status, 0);
+    if (!crewi_task_claim(task))
+        return false;
+    crewi_apply_end_claimed(crewi_result_of(task), status, CREWI_ENTRY);
+    return true;
 }
 
 static bool apply_is_dead(const crewi_task *task)

@@ -81,10 +81,11 @@ static bool lane_run(crewi_task *task, crewi_frame *frame)
     return false;
 }
 
-static void lane_end(crewi_task *task, crew_status status)
+static bool lane_end(crewi_task *task, crew_status status)
 {
     (void)status; /* callbacks are called whatever happens to the pool */
     lane_submit(crewi_task_pool(task));
+    return false;
 }
 
 static bool lane_is_dead(const crewi_task *task)

@@ -285,10 +285,11 @@ static bool chunk_run(crewi_task *task, crewi_frame *frame)
     return false;
 }
 
-static void chunk_end(crewi_task *task, crew_status status)
+static bool chunk_end(crewi_task *task, crew_status status)
 {
     if (crewi_task_claim(task))
         crewi_chunk_end_claimed(chunk_of(task), status);
+    return false;
 }
 
 static bool chunk_is_dead(const crewi_task *task)

@@ -68,8 +68,8 @@ struct crewi_task_kind {
     /* A backend popped this entry: run it if it is still to be run. True: the entry went with it; false: the backend still has
      * to drop it. */
     bool (*run)(crewi_task *task, crewi_frame *frame);
-    /* The pool ends early: end what has not started, as `status`. The backend still has to drop the entry. */
-    void (*end)(crewi_task *task, crew_status status);
+    /* The pool ends early: end what has not started, as `status`. Likewise. */
+    bool (*end)(crewi_task *task, crew_status status);
     /* This entry has nothing left to do. */
     bool (*is_dead)(const crewi_task *task);
     /* User code run for this task, in `frame`, ended its thread: settle it. */
@@ -241,6 +241,7 @@ void crewi_desks_close(crew_pool *pool, bool is_forked);
 void crewi_desks_flush(crew_pool *pool);       /* gives the units of the gate back that lie in desks */
 crewi_desk *crewi_desk_enter(crew_pool *pool); /* NULL: taken */
 void crewi_desk_leave(crewi_desk *desk, crew_pool *pool);
+void crewi_desk_run(crew_pool *pool, void (*body)(crew_pool *pool)); /* with a desk, if there is one to be had */
 
 void crewi_counts_init(struct crewi_counts *counts);
 

@@ -29,6 +29,22 @@ crewi_desk *crewi_desk_enter(crew_pool *pool)
     return desk_try(desk) ? desk : NULL;
 }
 
+void crewi_desk_run(crew_pool *pool, void (*body)(crew_pool *pool))
+{
+    crewi_desk *desk = crewi_local_here(pool) ? NULL : crewi_desk_enter(pool);
+    crewi_frame frame;
+    if (desk) {
+        crewi_frame_enter(&frame, CREWI_FRAME_HELPER, pool, NULL);
+        frame.has_permit = false;
+        frame.local = &desk->local;
+    }
+    body(pool);
+    if (desk) {
+        crewi_frame_leave(&frame);
+        crewi_desk_leave(desk, pool);
+    }
+}
+
 static void desk_flush(crewi_desk *desk, crew_pool *pool)
 {
     if (!desk_try(desk))

@@ -366,13 +366,14 @@ bool crewi_iterator_run(crewi_task *task, crewi_frame *frame)
     return false;
 }
 
-void crewi_iterator_run_end(crewi_task *task, crew_status status)
+bool crewi_iterator_run_end(crewi_task *task, crew_status status)
 {
     crew_iterator *iterator = crewi_iterator_of(task);
     iterator_deactivate(iterator);
     (void)status;
     crewi_iterator_close(iterator, crewi_task_pool(task));
     crewi_gate_leave(crewi_task_pool(task));
+    return false;
 }
 
 /* ---- a lost thread: an item's, or the puller's ---- */

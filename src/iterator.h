@@ -99,7 +99,7 @@ void crewi_iterator_cut(crew_iterator *iterator);
 void crewi_iterator_release(crew_iterator *iterator);
 void crewi_iterator_lost(crewi_task *task, crewi_frame *frame);
 bool crewi_iterator_run(crewi_task *task, crewi_frame *frame);
-void crewi_iterator_run_end(crewi_task *task, crew_status status);
+bool crewi_iterator_run_end(crewi_task *task, crew_status status);
 
 /* iterators.c: the pool's iterators */
 void crewi_iterator_list(crew_iterator *iterator, crew_iterator **list); /* NULL: off the list */

@@ -259,10 +259,11 @@ static bool map_run(crewi_task *task, crewi_frame *frame)
     return false;
 }
 
-static void map_end(crewi_task *task, crew_status status)
+static bool map_end(crewi_task *task, crew_status status)
 {
     (void)status;
     map_end_rest(map_of(task));
+    return false;
 }
 
 static bool map_is_dead(const crewi_task *task)
@@ -287,13 +288,14 @@ static bool map_rest_run(crewi_task *task, crewi_frame *frame)
     return false;
 }
 
-static void map_rest_end(crewi_task *task, crew_status status)
+static bool map_rest_end(crewi_task *task, crew_status status)
 {
     (void)status;
     struct map_rest *rest = CREWI_CONTAINER_OF(task, struct map_rest, task);
     (void)crewi_atomic_u32_fetch_or(&rest->map->result.task.state, CREWI_ENDED_BY_POOL);
     map_skip(rest->map, rest->end - rest->first, true);
     (void)crewi_atomic_u32_fetch_sub(&rest->map->active, 1);
+    return false;
 }
 
 static bool map_rest_is_dead(const crewi_task *task)

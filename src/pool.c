@@ -158,7 +158,7 @@ crew_status crew_pool_terminate(crew_pool *pool)
     (void)crewi_atomic_u32_fetch_or(&pool->stop, CREWI_STOP);
     crewi_gate_shut(pool, CREWI_GATE_TERMINATED);
     crewi_iterators_close(pool, true);
-    pool->backend->sweep(pool);
+    crewi_desk_run(pool, pool->backend->sweep);
     crewi_gate_leave(pool);
     return CREW_OK;
 }
@@ -173,7 +173,7 @@ void crewi_pool_break(crew_pool *pool, const crew_error *why)
     }
     crewi_lock_release(&pool->break_lock);
     crewi_iterators_close(pool, true);
-    pool->backend->sweep(pool);
+    crewi_desk_run(pool, pool->backend->sweep);
     crewi_gate_leave(pool);
 }
 

@@ -116,12 +116,18 @@ static void result_drop_value(crew_result *result, uint32_t state)
         result->job->drop_result(crewi_apply_value(result), result->context);
 }
 
-/* The value goes before the gate: nothing may be dropped after the pool said that
- * all is over. */
-static void result_finish_by(crew_result *result, uint32_t bits, uint32_t party, struct crewi_local *local)
+/* The value goes before the gate: nothing may be dropped after the pool said that all is over. */
+static void result_finish(crew_result *result, uint32_t bits, uint32_t party, struct crewi_local *local)
 {
     crew_pool *pool = crewi_task_pool(&result->task);
-    uint32_t state = result_publish(result, CREWI_DONE, bits, party);
+    uint32_t state = crewi_atomic_u32_load(&result->task.state);
+    if ((state & CREWI_DETACHED) && party) { /* nobody else can know of it any more: no step of the state is needed */
+        result_drop_value(result, state | bits);
+        crewi_apply_free_by(result, local);
+        crewi_gate_leave_by(pool, local);
+        return;
+    }
+    state = result_publish(result, CREWI_DONE, bits, party);
     if (!(state & CREWI_HANDLE)) {
         result_drop_value(result, state);
         if (!crewi_task_has_party(state))
@@ -130,28 +136,15 @@ static void result_finish_by(crew_result *result, uint32_t bits, uint32_t party,
     crewi_gate_leave_by(pool, local);
 }
 
-static void result_finish(crew_result *result, uint32_t bits, uint32_t party)
+void crewi_result_finish(crew_result *result)
 {
-    result_finish_by(result, bits, party, crewi_local_here(crewi_task_pool(&result->task)));
+    result_finish(result, 0, 0, crewi_local_here(crewi_task_pool(&result->task)));
 }
 
 void crewi_result_succeed(crew_result *result, struct crewi_local *local, uint32_t party)
 {
-    crew_pool *pool = crewi_task_pool(&result->task);
-    uint32_t state = crewi_atomic_u32_load(&result->task.state);
-    crewi_count_by(pool, local, CREWI_SUCCEEDED);
-    if ((state & CREWI_DETACHED) && party == CREWI_ENTRY) { /* nobody can know of it any more */
-        result_drop_value(result, state);
-        crewi_apply_free_by(result, local);
-        crewi_gate_leave_by(pool, local);
-    } else {
-        result_finish_by(result, CREW_OK, party, local);
-    }
-}
-
-void crewi_result_finish(crew_result *result)
-{
-    result_finish(result, 0, 0);
+    crewi_count_by(crewi_task_pool(&result->task), local, CREWI_SUCCEEDED);
+    result_finish(result, CREW_OK, party, local);
 }
 
 /* The lane may be through with the result before this has returned. */
@@ -167,10 +160,11 @@ static void result_tell(crew_result *result, uint32_t bits)
 void crewi_result_store(crew_result *result, crew_status status, uint32_t party)
 {
     crew_pool *pool = crewi_task_pool(&result->task);
-    crewi_count(pool, status == CREW_OK ? CREWI_SUCCEEDED : CREWI_FAILED);
+    struct crewi_local *local = crewi_local_here(pool);
+    crewi_count_by(pool, local, status == CREW_OK ? CREWI_SUCCEEDED : CREWI_FAILED);
     uint32_t state = crewi_atomic_u32_load(&result->task.state), bits = result_outcome_bits(result, status);
     if (!result->telling || (!result->telling->on_done && !result_is_unhandled(state, status))) {
-        result_finish(result, bits, party);
+        result_finish(result, bits, party, local);
         return;
     }
     result_tell(result, bits);

@@ -264,8 +264,8 @@ static void serial_sweep(crew_pool *pool)
     crew_status status = crewi_gate_verdict(pool);
     for (crewi_link *link; (link = crewi_queue_pop(&serial_of(pool)->jobs));) {
         crewi_task *task = crewi_task_of_link(link);
-        task->kind->end(task, status);
-        crewi_task_drop_entry(task);
+        if (!task->kind->end(task, status))
+            crewi_task_drop_entry(task);
     }
 }
 

@@ -222,8 +222,8 @@ static bool anyone_is_wanted(const crewi_engine *engine)
 
 static void sweep_end(crewi_task *task, crew_status status)
 {
-    task->kind->end(task, status);
-    crewi_task_drop_entry(task);
+    if (!task->kind->end(task, status))
+        crewi_task_drop_entry(task);
 }
 
 /* Some at a time: what is in hand here, nobody else who sweeps can end meanwhile. */
