@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* One job: crew_apply and crew_apply_async. The record holds argument and result behind the crew_result. */
-#include <string.h>
-
 #include "backend.h"
 #include "here.h"
 #include "result.h"
@@ -47,8 +45,7 @@ static crew_result *record_new(crew_pool *pool, struct crewi_local *local, const
         crewi_cell_free_by(shard, local, result, record_size(job));
         return NULL;
     }
-    if (job->arg_size > 0)
-        memcpy(record_argument(result), arg, job->arg_size);
+    crewi_copy(result + 1, arg, job->arg_size);
     return result;
 }
 

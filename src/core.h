@@ -4,6 +4,7 @@
 #define CREWI_CORE_H
 
 #include <crewpool/crewpool.h>
+#include <string.h>
 
 #include "base/assert.h"
 #include "base/atomic.h"
@@ -14,6 +15,17 @@
 
 typedef struct crewi_task crewi_task;
 typedef struct crewi_frame crewi_frame;
+
+/* memcpy, without a call for what most arguments and results are. */
+static inline void crewi_copy(void *to, const void *from, size_t size)
+{
+    if (size == 8)
+        memcpy(to, from, 8);
+    else if (size == 4)
+        memcpy(to, from, 4);
+    else if (size > 0)
+        memcpy(to, from, size);
+}
 
 /* ---- Task: whatever can lie in a backend's queue: an applied job, a map, a chunk of an iterator's items, an iterator that
  * ---- wants to pull, the callback lane. Queue entries are hints: the claim below decides who runs what. ---- */
@@ -439,8 +451,6 @@ enum crewi_wait_flags { CREWI_WAIT_MUST = 1 }; /* cannot be refused: arrays are 
 crew_status crewi_wait(crewi_task *target, int64_t deadline_ns, unsigned flags);
 /* Runs something that `target` needs, where the caller may. False: nothing was run. */
 bool crewi_help(crewi_task *target);
-/* Whether this thread has stack left to run a job on top of what it runs. */
-bool crewi_stack_is_enough(void);
 /* Whether a wait for new work of this pool, started here, could be served at all. */
 bool crewi_wait_is_possible(crew_pool *pool);
 /* Sleeps on a word with everything on this thread suspended. */

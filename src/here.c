@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* A blocking call that its caller serves itself: the job runs on this thread, on a record on this stack that nobody else ever sees.
  * No queue, no claim, no memory, and nobody is woken. */
-#include <string.h>
-
-#include "backend.h"
 #include "here.h"
+#include "backend.h"
 
 enum { HERE_BYTES = 256 }; /* larger arguments and results go the usual way */
 
@@ -100,14 +98,13 @@ static void here_lost(void *opaque)
 static void here_run(struct here *here, crew_pool *pool, const void *arg, void *ret_value)
 {
     struct crewi_local *local = here->frame.local;
-    if (here->job->arg_size > 0)
-        memcpy(here->argument, arg, here->job->arg_size);
+    crewi_copy(here->argument, arg, here->job->arg_size);
     crewi_count_by(pool, local, CREWI_STARTED);
     crewi_frame_enter(&here->frame, CREWI_FRAME_JOB, pool, NULL);
     here->frame.local = local;
     crewi_thread_guard(here_body, here_lost, here);
-    if (here->status == CREW_OK && here->job->result_size > 0)
-        memcpy(ret_value, here->value, here->job->result_size);
+    if (here->status == CREW_OK)
+        crewi_copy(ret_value, here->value, here->job->result_size);
 }
 
 bool crewi_apply_here(crew_pool *pool, const crew_job *job, const void *arg, void *ret_value, const crew_call *call,

@@ -2,8 +2,6 @@
 /* Results: how an outcome becomes known, and the handle's side of it. */
 #include "result.h"
 
-#include <string.h>
-
 #include "backend.h"
 
 static bool result_init_telling(crew_result *result, crew_pool *pool, const crew_call *call)
@@ -224,7 +222,7 @@ static crew_status result_take(crew_result *result, void *ret_value)
         return CREW_OK;
     if (job->drop_result && (crewi_atomic_u32_fetch_or(&result->task.state, CREWI_TAKEN) & CREWI_TAKEN))
         return CREW_INVALID;
-    memcpy(ret_value, crewi_apply_value(result), job->result_size);
+    crewi_copy(ret_value, crewi_apply_value(result), job->result_size);
     return CREW_OK;
 }
 

@@ -9,13 +9,6 @@ enum {
     LOOK_TURNS = 16      /* looks between two looks at the clock */
 };
 
-bool crewi_stack_is_enough(void)
-{
-    enum { RESERVE_MIN = 32 * 1024 };
-    size_t reserve = crewi_stack_size() / 4;
-    return crewi_stack_left() > (reserve < RESERVE_MIN ? RESERVE_MIN : reserve);
-}
-
 bool crewi_park(crewi_atomic_u32 *word, uint32_t expected, int64_t deadline_ns)
 {
     if (!crewi_frame_top())

@@ -21,7 +21,7 @@ enum {
 
 struct crewi_magazine {
     struct crewi_magazine *next;
-    size_t count;
+    uint32_t count, limit; /* cells in it; and how many of its class there may be */
     void *cells[MAGAZINE_MAX];
 };
 
@@ -209,15 +209,24 @@ static void *shard_carve(struct crewi_shard *shard, size_t size)
     return cell;
 }
 
-static struct crewi_magazine *shard_magazine(struct crewi_shard *shard)
+static uint32_t magazine_limit(size_t class)
+{
+    size_t limit = MAGAZINE_BYTES / ((class + 1) * CREWI_CELL_GRAIN);
+    return limit > MAGAZINE_MAX ? MAGAZINE_MAX : limit < MAGAZINE_MIN ? MAGAZINE_MIN : (uint32_t)limit;
+}
+
+/* An empty one, or NULL. */
+static struct crewi_magazine *shard_magazine(struct crewi_shard *shard, size_t class)
 {
     struct crewi_magazine *magazine = shard->spare;
     if (magazine)
         shard->spare = magazine->next;
     else
         magazine = crewi_memory_get(&shard->head.cells->memory, sizeof *magazine, CREWI_CACHE_LINE);
-    if (magazine)
+    if (magazine) {
         magazine->count = 0;
+        magazine->limit = magazine_limit(class);
+    }
     return magazine;
 }
 
@@ -225,12 +234,6 @@ static void shard_take_back(struct crewi_shard *shard, struct crewi_magazine *ma
 {
     magazine->next = shard->spare;
     shard->spare = magazine;
-}
-
-static size_t magazine_limit(size_t class)
-{
-    size_t limit = MAGAZINE_BYTES / ((class + 1) * CREWI_CELL_GRAIN);
-    return limit > MAGAZINE_MAX ? MAGAZINE_MAX : limit < MAGAZINE_MIN ? MAGAZINE_MIN : limit;
 }
 
 static void *shard_take(struct crewi_shard *shard, size_t class)
@@ -252,8 +255,8 @@ static void *shard_take(struct crewi_shard *shard, size_t class)
 static void shard_keep(struct crewi_shard *shard, size_t class, void *cell)
 {
     struct crewi_magazine *magazine = shard->filled[class];
-    if (!magazine || magazine->count == magazine_limit(class)) {
-        magazine = shard_magazine(shard);
+    if (!magazine || magazine->count == magazine->limit) {
+        magazine = shard_magazine(shard, class);
         if (!magazine) {
             struct loose_cell *loose = cell;
             loose->next = shard->loose[class];
@@ -304,7 +307,7 @@ static struct crewi_magazine *shard_put_magazine(struct crewi_shard *shard, size
         shard->filled[class] = magazine;
         shard->live -= count;
     }
-    struct crewi_magazine *another = wants_another ? shard_magazine(shard) : NULL;
+    struct crewi_magazine *another = wants_another ? shard_magazine(shard, class) : NULL;
     crewi_lock_release(&shard->lock);
     if (is_orphan && count > 0)
         cells_discount(shard->head.cells, count);
@@ -313,7 +316,7 @@ static struct crewi_magazine *shard_put_magazine(struct crewi_shard *shard, size
 
 static void shard_fill(struct crewi_shard *shard, size_t class, struct crewi_magazine *magazine)
 {
-    size_t wanted = magazine_limit(class) / 2;
+    size_t wanted = magazine->limit / 2;
     void *cell;
     while (magazine->count < wanted && (cell = shard_take(shard, class)))
         magazine->cells[magazine->count++] = cell;
@@ -329,7 +332,7 @@ static struct crewi_magazine *shard_exchange(struct crewi_shard *shard, size_t c
         if (empty)
             shard_take_back(shard, empty);
     } else {
-        magazine = empty ? empty : shard_magazine(shard);
+        magazine = empty ? empty : shard_magazine(shard, class);
         if (magazine)
             shard_fill(shard, class, magazine);
     }
@@ -338,10 +341,10 @@ static struct crewi_magazine *shard_exchange(struct crewi_shard *shard, size_t c
     return magazine;
 }
 
-static struct crewi_magazine *shard_empty_magazine(struct crewi_shard *shard)
+static struct crewi_magazine *shard_empty_magazine(struct crewi_shard *shard, size_t class)
 {
     crewi_lock_acquire(&shard->lock);
-    struct crewi_magazine *magazine = shard_magazine(shard);
+    struct crewi_magazine *magazine = shard_magazine(shard, class);
     crewi_lock_release(&shard->lock);
     return magazine;
 }
@@ -405,7 +408,7 @@ static void *cache_alloc(crewi_cache *cache, size_t class)
 static struct crewi_magazine *cache_split(crewi_cache *cache, size_t class)
 {
     struct crewi_magazine *full = cache->loaded[class];
-    size_t half = full->count / 2, rest = full->count - half;
+    uint32_t half = full->count / 2, rest = full->count - half;
     void *cells[MAGAZINE_MAX];
     memcpy(cells, full->cells + half, rest * sizeof *cells);
     full->count = half;
@@ -420,28 +423,39 @@ static struct crewi_magazine *cache_split(crewi_cache *cache, size_t class)
     return another;
 }
 
-static void cache_free(crewi_cache *cache, size_t class, void *cell)
+static void cache_free_slowly(crewi_cache *cache, size_t class, void *cell)
 {
     struct crewi_magazine *magazine = cache->loaded[class];
     if (!magazine)
         magazine = shard_exchange(cache->shard, class, NULL);
-    else if (magazine->count == magazine_limit(class))
+    else if (magazine->count == magazine->limit)
         magazine = cache_split(cache, class);
     cache->loaded[class] = magazine;
-    if (magazine && magazine->count < magazine_limit(class))
+    if (magazine && magazine->count < magazine->limit)
         magazine->cells[magazine->count++] = cell;
     else
         shard_free(cache->shard, class, cell, false);
+}
+
+static void cache_free(crewi_cache *cache, size_t class, void *cell)
+{
+    struct crewi_magazine *magazine = cache->loaded[class];
+    if (magazine && magazine->count < magazine->limit)
+        magazine->cells[magazine->count++] = cell;
+    else
+        cache_free_slowly(cache, class, cell);
 }
 
 static void cache_free_foreign(crewi_cache *cache, crewi_shard *shard, size_t class, void *cell)
 {
     struct crewi_magazine *magazine = cache->foreign.magazine;
     bool fits = magazine && cache->foreign.shard == shard && cache->foreign.class == class;
-    if (magazine && (!fits || magazine->count == magazine_limit(class)))
+    if (magazine && (!fits || magazine->count == magazine->limit))
         magazine = shard_put_magazine(cache->foreign.shard, cache->foreign.class, magazine, true);
+    if (magazine && !fits)
+        magazine->limit = magazine_limit(class);
     if (!magazine)
-        magazine = shard_empty_magazine(shard);
+        magazine = shard_empty_magazine(shard, class);
     cache->foreign.shard = shard;
     cache->foreign.class = class;
     cache->foreign.magazine = magazine;
@@ -503,12 +517,11 @@ void crewi_cells_discount_handle(crewi_shard *shard, crewi_cache *cache)
 
 void crewi_cells_free(crewi_shard *shard, crewi_cache *cache, void *cell, size_t size, bool is_handle)
 {
-    crewi_cells *cells = shard->head.cells;
     if (is_handle && (cache || size > CREWI_CELL_SIZE_MAX))
         crewi_cells_discount_handle(shard, cache);
     if (size > CREWI_CELL_SIZE_MAX) {
-        crewi_memory_put(&cells->memory, cell, size);
-        cells_discount(cells, 1);
+        crewi_memory_put(&shard->head.cells->memory, cell, size);
+        cells_discount(shard->head.cells, 1);
     } else if (!cache) {
         shard_free(shard, cell_class(size), cell, is_handle);
     } else if (cache->shard == shard) {

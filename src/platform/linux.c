@@ -152,13 +152,13 @@ void crewi_thread_guard(void (*body)(void *), void (*lost)(void *), void *arg)
     pthread_cleanup_pop(0);
 }
 
-/* The bounds of this thread's stack, asked for once per thread: for the main thread the question reads a file. */
-static CREWI_THREAD_LOCAL uintptr_t linux_stack_low;
-static CREWI_THREAD_LOCAL size_t linux_stack_bytes;
+/* Beneath this address of its stack a thread begins no more jobs; asked for once per thread: for the main thread the question
+ * reads a file. */
+static CREWI_THREAD_LOCAL uintptr_t linux_stack_floor;
 
-static void linux_stack_measure(void)
+static uintptr_t linux_stack_measure(void)
 {
-    enum { ASSUMED = 256 * 1024 };
+    enum { ASSUMED = 256 * 1024, RESERVE_MIN = 32 * 1024 };
     pthread_attr_t attributes;
     void *low = NULL;
     size_t size = 0;
@@ -168,22 +168,16 @@ static void linux_stack_measure(void)
     }
     uintptr_t here = (uintptr_t)__builtin_frame_address(0);
     bool known = size != 0 && here > (uintptr_t)low && here - (uintptr_t)low <= size;
-    linux_stack_low = known ? (uintptr_t)low : here - ASSUMED;
-    linux_stack_bytes = known ? size : ASSUMED;
+    uintptr_t bottom = known ? (uintptr_t)low : here - ASSUMED;
+    size_t reserve = (known ? size : ASSUMED) / 4;
+    return bottom + (reserve < RESERVE_MIN ? RESERVE_MIN : reserve);
 }
 
-size_t crewi_stack_size(void)
+bool crewi_stack_is_enough(void)
 {
-    if (linux_stack_bytes == 0)
-        linux_stack_measure();
-    return linux_stack_bytes;
-}
-
-size_t crewi_stack_left(void)
-{
-    (void)crewi_stack_size();
-    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
-    return here > linux_stack_low ? here - linux_stack_low : 0;
+    if (linux_stack_floor == 0)
+        linux_stack_floor = linux_stack_measure();
+    return (uintptr_t)__builtin_frame_address(0) > linux_stack_floor;
 }
 
 /* ---- the calling thread ---- */

@@ -49,9 +49,8 @@ _Noreturn void crewi_thread_vanish(void);
  * `lost` must not find its state on the stack of `body`: that is gone. */
 void crewi_thread_guard(void (*body)(void *), void (*lost)(void *), void *arg);
 
-/* Bytes of stack that this thread has left, about. */
-size_t crewi_stack_left(void);
-size_t crewi_stack_size(void);
+/* Whether this thread has stack left to run a job on top of what it runs: a quarter of all, and 32 KiB at least. */
+bool crewi_stack_is_enough(void);
 
 /* ---- the calling thread ---- */
 
