@@ -237,6 +237,12 @@ static crew_status apply_make(crew_pool *pool, struct crewi_local *local, const 
     return status;
 }
 
+static uint32_t apply_state(const crew_call *call, bool with_handle, bool has_place)
+{
+    uint32_t kind = with_handle ? CREWI_ENTRY : CREWI_ENTRY | CREWI_DETACHED;
+    return crewi_result_state(call, with_handle, has_place) | kind;
+}
+
 /* Lets one job in; on success the caller has to submit it. */
 static crew_status apply_accept(crew_pool *pool, const crew_job *job, const void *arg, const crew_call *call,
                                 bool with_handle, crew_result **ret_result, bool *ret_run_here)
@@ -247,18 +253,36 @@ static crew_status apply_accept(crew_pool *pool, const crew_job *job, const void
     if (status != CREW_OK)
         return crewi_pool_refuse(pool, status, call->error);
     bool has_place = is_limited && !*ret_run_here;
-    uint32_t state = crewi_result_state(call, with_handle, has_place) | CREWI_ENTRY;
-    state |= with_handle ? 0 : (uint32_t)CREWI_DETACHED;
-    struct crewi_local *local = crewi_local_here(pool);
-    crewi_desk *desk = local ? NULL : crewi_desk_enter(pool);
-    status = apply_make(pool, desk ? &desk->local : local, job, arg, call, state, ret_result);
-    if (desk)
-        crewi_desk_leave(desk, pool);
+    status =
+        apply_make(pool, crewi_local_here(pool), job, arg, call, apply_state(call, with_handle, has_place), ret_result);
     if (status == CREW_OK)
         return CREW_OK;
     if (has_place)
         crewi_place_give(pool);
     return crewi_pool_refuse(pool, status, call->error);
+}
+
+/* The same for an outsider, and what it submits is handed over at once. */
+static crew_status apply_hand_in(crew_pool *pool, const crew_job *job, const void *arg, const crew_call *call,
+                                 crew_result **ret_result)
+{
+    crew_result *result;
+    crewi_hatch *hatch = crewi_hatch_lock(pool);
+    crew_status status =
+        apply_make(pool, &hatch->local, job, arg, call, apply_state(call, ret_result != NULL, false), &result);
+    if (status != CREW_OK) {
+        crewi_hatch_unlock(pool, hatch);
+        return crewi_pool_refuse(pool, status, call->error);
+    }
+    if (ret_result)
+        *ret_result = result; /* before the job can start */
+    if (crewi_hatch_push_and_unlock(pool, hatch, &result->task)) {
+        pool->backend->hatch_pushed(pool);
+        crewi_submitted(pool);
+    } else {
+        crewi_submit(pool, &result->task, CREWI_BEHIND);
+    }
+    return CREW_OK;
 }
 
 static void apply_run_here(crewi_task *task, crewi_frame *frame)
@@ -283,8 +307,11 @@ crew_status crew_apply_async(crew_pool *pool, const crew_job *job, const void *a
     crew_result *result;
     bool run_here;
     crew_status status = apply_check(pool, job, arg, &call);
-    if (status == CREW_OK)
-        status = apply_accept(pool, job, arg, call, ret_result != NULL, &result, &run_here);
+    if (status != CREW_OK)
+        return status;
+    if (pool->options.queue_max == 0 && pool->backend->hatch_pushed && !crewi_local_here(pool))
+        return apply_hand_in(pool, job, arg, call, ret_result);
+    status = apply_accept(pool, job, arg, call, ret_result != NULL, &result, &run_here);
     if (status != CREW_OK)
         return status;
     if (ret_result)

@@ -24,6 +24,9 @@ struct crewi_backend {
     /* Makes pool->engine and starts what must be started. On failure everything is undone and *ret_error says why. */
     crew_status (*open)(crew_pool *pool, crew_error *ret_error);
 
+    /* Something was pushed into a hatch. NULL: this backend takes nothing from there. */
+    void (*hatch_pushed)(crew_pool *pool);
+
     /* Takes over one reference to `task`; will call kind->run or kind->end, then drop it. Cannot fail. */
     void (*submit)(crew_pool *pool, crewi_task *task, enum crewi_where where);
 

@@ -9,6 +9,7 @@
 #include "base/assert.h"
 #include "base/atomic.h"
 #include "base/cells.h"
+#include "base/fifo.h"
 #include "base/queue.h"
 #include "platform/lock.h"
 #include "platform/platform.h"
@@ -240,6 +241,22 @@ struct crewi_local {
 
 void crewi_local_init(struct crewi_local *local, crewi_cells *cells, unsigned hint, void *slot);
 
+/* hatch.c: where outsiders hand work in, one of a few, picked by the thread's hash: so the work of one thread keeps its order. The fifo's
+ * lock guards `local`, too. */
+enum { CREWI_HATCHES = 8 };
+
+typedef struct crewi_hatch {
+    crewi_fifo tasks;
+    struct crewi_local local;
+} crewi_hatch;
+
+void crewi_hatches_init(crew_pool *pool);
+void crewi_hatches_close(crew_pool *pool, bool is_forked);
+void crewi_hatches_flush(crew_pool *pool); /* gives the units of the gate back that lie in hatches */
+crewi_hatch *crewi_hatch_lock(crew_pool *pool);
+void crewi_hatch_unlock(crew_pool *pool, crewi_hatch *hatch);
+bool crewi_hatch_push_and_unlock(crew_pool *pool, crewi_hatch *hatch, crewi_task *task); /* false: no memory */
+
 /* desk.c: the same for an outsider, while it executes. */
 enum { CREWI_DESKS = 8 };
 
@@ -300,6 +317,7 @@ struct crew_pool {
 
     struct crewi_stripe stripes[CREWI_STRIPES];
     crewi_desk desks[CREWI_DESKS];
+    crewi_hatch hatches[CREWI_HATCHES];
 };
 
 static inline struct crewi_counts *crewi_stripe(crew_pool *pool)
@@ -425,6 +443,7 @@ void crewi_pool_break(crew_pool *pool, const crew_error *why);
 crew_status crewi_pool_refuse(crew_pool *pool, crew_status status, crew_error *ret_error);
 /* Hands an accepted task (one reference) to the backend, and sees to it that a pool that ends meanwhile does not forget it. */
 void crewi_submit(crew_pool *pool, crewi_task *task, enum crewi_where where);
+void crewi_submitted(crew_pool *pool); /* the second half alone, after the backend has it */
 
 /* options.c: checks the caller's structs, and copies them out of whatever version they are. */
 crew_status crewi_options_read(const crew_pool_options *given, crew_pool_options *ret_options);

@@ -5,6 +5,7 @@
 #endif
 
 #include "base/cells.c"
+#include "base/fifo.c"
 #include "base/queue.c"
 #include "platform/cpu_count.c"
 #include "platform/linux.c"
@@ -20,6 +21,7 @@
 #include "frame.c"
 #include "gate.c"
 #include "graph.c"
+#include "hatch.c"
 #include "here.c"
 #include "imap.c"
 #include "iterator.c"

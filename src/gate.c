@@ -50,6 +50,7 @@ static void gate_make_exact(crew_pool *pool)
     for (size_t i = 0; i < CREWI_STRIPES; i++)
         stripe_flush(pool, &pool->stripes[i].counts);
     crewi_desks_flush(pool);
+    crewi_hatches_flush(pool);
 }
 
 /* Who wants the count exact says so, then flushes; we add, then look: one of us sees the other. */

@@ -52,6 +52,7 @@ static crew_pool *pool_new(const crew_pool_options *options)
     pool->helping = pool_helps(options);
     pool_init_words(pool);
     crewi_desks_init(pool);
+    crewi_hatches_init(pool);
     crewi_lane_init(pool);
     return pool;
 }
@@ -61,6 +62,7 @@ static void pool_delete(crew_pool *pool, bool is_forked)
     crewi_cells *cells = pool->cells;
     crewi_cells_shut_pool(cells, !is_forked);
     crewi_desks_close(pool, is_forked);
+    crewi_hatches_close(pool, is_forked);
     crewi_memory_put(crewi_cells_memory(cells), pool, sizeof *pool);
     if (is_forked)
         crewi_cells_abandon(cells);
@@ -94,6 +96,11 @@ crew_status crew_pool_create(crew_pool **ret_pool, const crew_pool_options *give
 void crewi_submit(crew_pool *pool, crewi_task *task, enum crewi_where where)
 {
     pool->backend->submit(pool, task, where);
+    crewi_submitted(pool);
+}
+
+void crewi_submitted(crew_pool *pool)
+{
     /* terminate sets its bit, then sweeps; we push, then look at the bit: one of us ends what is in the queue */
     if (crewi_gate_verdict(pool) != CREW_OK)
         pool->backend->sweep(pool);
@@ -260,6 +267,8 @@ static void info_count(crew_pool *pool, struct crewi_totals totals, uint64_t gat
         crewi_totals_add(&totals, &pool->stripes[i].counts);
     for (size_t i = 0; i < CREWI_DESKS; i++)
         crewi_totals_add(&totals, &pool->desks[i].local.counts);
+    for (size_t i = 0; i < CREWI_HATCHES; i++)
+        crewi_totals_add(&totals, &pool->hatches[i].local.counts);
     info->done = totals.of[CREWI_SUCCEEDED];
     info->failed = totals.of[CREWI_FAILED];
     info->running = difference(totals.of[CREWI_STARTED], totals.of[CREWI_ENDED]);

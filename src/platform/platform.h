@@ -64,6 +64,12 @@ int64_t *crewi_self_patience_ns(void);
 /* A moment's rest for the core, between two looks at a word that another thread will change. */
 void crewi_cpu_relax(void);
 
+/* Begins to bring what lies there nearer; the address need not be valid any more. */
+static inline void crewi_prefetch(const void *address)
+{
+    __builtin_prefetch(address, 1);
+}
+
 /* How many CPUs this thread may run on, now; cheap. */
 unsigned crewi_cpus_at_hand(void);
 

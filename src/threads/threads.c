@@ -236,6 +236,14 @@ static void sweep_queue(crewi_queue *queue, crew_status status)
         }
 }
 
+static void sweep_hatch(crewi_hatch *hatch, crew_status status)
+{
+    void *tasks[SWEEP_AT_ONCE];
+    for (size_t count; (count = crewi_fifo_pop(&hatch->tasks, tasks, SWEEP_AT_ONCE)) > 0;)
+        for (size_t i = 0; i < count; i++)
+            sweep_end(tasks[i], status);
+}
+
 static void sweep_deque(crewi_deque *deque, crew_status status)
 {
     while (!crewi_deque_is_empty(deque)) {
@@ -249,6 +257,8 @@ static void threads_sweep(crew_pool *pool)
 {
     crewi_engine *engine = crewi_engine_of(pool);
     crew_status status = crewi_gate_verdict(pool);
+    for (unsigned i = 0; i < CREWI_HATCHES; i++)
+        sweep_hatch(&pool->hatches[i], status);
     sweep_queue(&engine->injector, status);
     unsigned used = crewi_atomic_u32_load(&engine->slots_used);
     for (unsigned i = 0; i < used; i++) {
@@ -344,19 +354,40 @@ static bool threads_take(crew_pool *pool, crewi_task *task)
     return slot && crewi_deque_pop_if(&slot->deque, task);
 }
 
+static bool hatch_push(crew_pool *pool, crewi_task *task)
+{
+    return crewi_hatch_push_and_unlock(pool, crewi_hatch_lock(pool), task);
+}
+
 static void threads_submit(crew_pool *pool, crewi_task *task, enum crewi_where where)
 {
     crewi_engine *engine = crewi_engine_of(pool);
     crewi_slot *slot = where == CREWI_NEXT ? crewi_slot_here(pool) : NULL;
-    if (!slot || !slot_push(slot, task)) /* [S1] */
+    bool is_pushed = slot ? slot_push(slot, task) : where == CREWI_NEXT && hatch_push(pool, task); /* [S1] */
+    if (!is_pushed)
         crewi_queue_push(where == CREWI_URGENT ? &engine->urgent : &engine->injector, &task->link);
     crewi_work_arrived(engine); /* [S2] */
 }
 
+static void threads_hatch_pushed(crew_pool *pool)
+{
+    crewi_work_arrived(crewi_engine_of(pool)); /* [S2] */
+}
+
+static bool entry_is_dead(const void *entry)
+{
+    const crewi_task *task = entry;
+    return task->kind->is_dead(task);
+}
+
+static void entry_drop(void *entry)
+{
+    crewi_task_drop_entry(entry);
+}
+
 static bool link_is_dead(const crewi_link *link)
 {
-    const crewi_task *task = crewi_task_of_link((crewi_link *)(uintptr_t)link);
-    return task->kind->is_dead(task);
+    return entry_is_dead(crewi_task_of_link((crewi_link *)(uintptr_t)link));
 }
 
 static void threads_retract(crew_pool *pool)
@@ -366,6 +397,8 @@ static void threads_retract(crew_pool *pool)
     size_t live = (size_t)(crewi_atomic_u64_load(&pool->gate) & CREWI_GATE_COUNT);
     if (dead <= live + COMPACTION_SLACK || crewi_atomic_size_exchange(&engine->dead, 0) < dead)
         return;
+    for (unsigned i = 0; i < CREWI_HATCHES; i++)
+        crewi_fifo_filter(&pool->hatches[i].tasks, entry_is_dead, entry_drop);
     for (crewi_link *link = crewi_queue_filter(&engine->injector, link_is_dead), *next; link; link = next) {
         next = link->next;
         crewi_task_drop_entry(crewi_task_of_link(link));
@@ -412,6 +445,7 @@ const struct crewi_backend crewi_backend_threads = {
     .version = CREWI_BACKEND_VERSION,
     .name = "threads",
     .open = threads_open,
+    .hatch_pushed = threads_hatch_pushed,
     .submit = threads_submit,
     .take = threads_take,
     .retract = threads_retract,

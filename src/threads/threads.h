@@ -32,6 +32,7 @@ typedef struct crewi_slot {
         dozes_left; /* how often it will look by itself before it sleeps until woken; counted in dozers while > 0 */
     int64_t idle_since_ns, spin_ns; /* when it ran out of work; how long to look around before it sleeps */
     uint32_t ticks;                 /* tasks looked for */
+    unsigned fetch_next;            /* which hatch is next */
     uint64_t random;
     /* guarded by engine->lock */
     bool is_arriving; /* its thread has not parked yet */

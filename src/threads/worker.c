@@ -24,6 +24,9 @@ bool crewi_engine_has_work(crewi_engine *engine)
 {
     if (!crewi_queue_is_empty(&engine->urgent) || !crewi_queue_is_empty(&engine->injector))
         return true;
+    for (unsigned i = 0; i < CREWI_HATCHES; i++)
+        if (!crewi_fifo_is_empty(&engine->pool->hatches[i].tasks))
+            return true;
     unsigned used = crewi_atomic_u32_load(&engine->slots_used);
     for (unsigned i = 0; i < used; i++) {
         crewi_slot *slot = engine_slot(engine, i);
@@ -39,15 +42,37 @@ static crewi_task *queue_next(crewi_queue *queue)
     return link ? crewi_task_of_link(link) : NULL;
 }
 
+static size_t injector_pop(crewi_engine *engine, void **ret_tasks)
+{
+    size_t count = 0;
+    for (crewi_link *link = crewi_queue_pop_chain(&engine->injector, INJECTED_AT_ONCE); link; link = link->next)
+        ret_tasks[count++] = crewi_task_of_link(link);
+    return count;
+}
+
+/* From the injector and the hatches in turn, beginning where the last time found nothing more or had enough. */
+static size_t worker_fetch(crewi_slot *slot, void **ret_tasks)
+{
+    size_t count = 0;
+    for (unsigned i = 0; i <= CREWI_HATCHES && count == 0; i++) {
+        unsigned from = slot->fetch_next++ % (CREWI_HATCHES + 1);
+        if (from == CREWI_HATCHES)
+            count = injector_pop(slot->engine, ret_tasks);
+        else
+            count = crewi_fifo_pop(&slot->pool->hatches[from].tasks, ret_tasks, INJECTED_AT_ONCE);
+    }
+    return count;
+}
+
 /* Takes several at once, and puts all but the oldest where thieves get at them, too. */
 static crewi_task *worker_refill(crewi_slot *slot)
 {
-    crewi_task *tasks[INJECTED_AT_ONCE];
-    size_t count = 0;
-    for (crewi_link *link = crewi_queue_pop_chain(&slot->engine->injector, INJECTED_AT_ONCE); link; link = link->next)
-        tasks[count++] = crewi_task_of_link(link);
-    for (size_t i = 1; i < count; i++) /* a task in the inbox may be gone at once */
+    void *tasks[INJECTED_AT_ONCE];
+    size_t count = worker_fetch(slot, tasks);
+    for (size_t i = 1; i < count; i++) { /* a task in the inbox may be gone at once */
+        crewi_prefetch(tasks[i]);
         (void)crewi_deque_push(&slot->inbox, tasks[i]);
+    }
     return count > 0 ? tasks[0] : NULL;
 }
 
