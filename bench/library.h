@@ -48,7 +48,8 @@ struct library {
     void (*stream)(size_t n, size_t window); /* n empty items, at most `window` at once, taken in order by the caller */
 
     /* ---- jobs that submit jobs ---- */
-    long (*fib)(int n); /* each call down to fib(1) and fib(0) is a job of its own: spawned, waited for, freed */
+    long (*fib)(
+        int n); /* without cut-off: of the two calls for each n > 1 one is a job (spawned, waited for, freed), one direct */
 };
 
 extern const struct library library; /* each program links one */

@@ -253,23 +253,22 @@ static void stream(size_t n, size_t window)
 static int fib_body(const void *arg, void *result, void *context);
 static const crew_job fib_job = {.fn = fib_body, .arg_size = sizeof(int), .result_size = sizeof(long), .name = "fib"};
 
+static long fib_call(crew_pool *here, int n)
+{
+    if (n < 2)
+        return bench_fib_leaf(n);
+    crew_result *left;
+    long value;
+    expect(crew_apply_async(here, &fib_job, &(int){n - 1}, &left, CREW_CALL(.context = here)));
+    long right = fib_call(here, n - 2);
+    expect(crew_result_get(left, &value, CREW_FOREVER));
+    crew_result_destroy(left);
+    return value + right;
+}
+
 static int fib_body(const void *arg, void *result, void *context)
 {
-    crew_pool *here = context;
-    int n = *(const int *)arg;
-    if (n < 2) {
-        *(long *)result = bench_fib_leaf(n);
-        return 0;
-    }
-    crew_result *results[2];
-    long values[2];
-    for (int i = 0; i < 2; i++)
-        expect(crew_apply_async(here, &fib_job, &(int){n - 1 - i}, &results[i], CREW_CALL(.context = here)));
-    for (int i = 1; i >= 0; i--) { /* the newest first: it is the nearest */
-        expect(crew_result_get(results[i], &values[i], CREW_FOREVER));
-        crew_result_destroy(results[i]);
-    }
-    *(long *)result = values[0] + values[1];
+    *(long *)result = fib_call(context, *(const int *)arg);
     return 0;
 }
 

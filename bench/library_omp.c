@@ -209,16 +209,14 @@ static void stream(size_t n, size_t window)
 
 /* ---- jobs that submit jobs ---- */
 
-/* The smaller one first: libgomp is faster so, libomp as fast. */
 static long fib_task(int n)
 {
     if (n < 2)
         return bench_fib_leaf(n);
     long left, right;
-#pragma omp task shared(right)
-    right = fib_task(n - 2);
 #pragma omp task shared(left)
     left = fib_task(n - 1);
+    right = fib_task(n - 2);
 #pragma omp taskwait
     return left + right;
 }

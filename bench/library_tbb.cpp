@@ -280,9 +280,8 @@ long fib_job(int n)
     calls.run([&] {
         left = fib_job(n - 1);
     });
-    calls.run_and_wait([&] {
-        right = fib_job(n - 2);
-    });
+    right = fib_job(n - 2);
+    calls.wait();
     return left + right;
 }
 

@@ -216,13 +216,13 @@ fn fibonacci(n: usize) -> u64 {
     (0..n).fold((0, 1), |(number, next), _| (next, number + next)).0
 }
 
-/// Per call, as for every library: 2 fib(n + 1) - 1 of them.
+/// Per join, as for every library: fib(n + 1) - 1 of them.
 fn nested(request: &Request) {
     let n = request.n.min(45);
     let pool = start_warm(request.workers);
     let mut result = 0;
     let took = timed(|| result = pool.install(|| fib(n)));
-    report_span("spawn", "ns", took, (2 * fibonacci(n + 1) - 1) as usize);
+    report_span("spawn", "ns", took, (fibonacci(n + 1) - 1) as usize);
     if result != fibonacci(n) {
         fail(1, "fib is wrong");
     }
