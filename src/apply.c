@@ -301,6 +301,20 @@ static void apply_submit(crew_pool *pool, crew_result *result, bool run_here)
     }
 }
 
+/* The same for a job of this pool. */
+static crew_status apply_spawn(crew_pool *pool, struct crewi_local *local, const crew_job *job, const void *arg,
+                               const crew_call *call, crew_result **ret_result)
+{
+    crew_result *result;
+    crew_status status = apply_make(pool, local, job, arg, call, apply_state(call, ret_result != NULL, false), &result);
+    if (status != CREW_OK)
+        return crewi_pool_refuse(pool, status, call->error);
+    if (ret_result)
+        *ret_result = result;
+    crewi_submit(pool, &result->task, CREWI_NEXT);
+    return CREW_OK;
+}
+
 crew_status crew_apply_async(crew_pool *pool, const crew_job *job, const void *arg, crew_result **ret_result,
                              const crew_call *call)
 {
@@ -309,8 +323,11 @@ crew_status crew_apply_async(crew_pool *pool, const crew_job *job, const void *a
     crew_status status = apply_check(pool, job, arg, &call);
     if (status != CREW_OK)
         return status;
-    if (pool->options.queue_max == 0 && pool->backend->hatch_pushed && !crewi_local_here(pool))
-        return apply_hand_in(pool, job, arg, call, ret_result);
+    bool is_usual = pool->options.queue_max == 0 && pool->backend->hatch_pushed;
+    struct crewi_local *local = crewi_local_here(pool);
+    if (is_usual)
+        return local ? apply_spawn(pool, local, job, arg, call, ret_result)
+                     : apply_hand_in(pool, job, arg, call, ret_result);
     status = apply_accept(pool, job, arg, call, ret_result != NULL, &result, &run_here);
     if (status != CREW_OK)
         return status;

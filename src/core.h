@@ -413,8 +413,29 @@ static inline bool crewi_task_is_forked(const crewi_task *task)
 
 /* gate.c: the count of what is accepted and not ended, and who is let in. */
 crew_status crewi_gate_enter(crew_pool *pool);
-crew_status crewi_gate_enter_by(crew_pool *pool, struct crewi_local *local); /* the caller's, or NULL */
-void crewi_gate_leave_by(crew_pool *pool, struct crewi_local *local);
+crew_status crewi_gate_enter_slowly(crew_pool *pool, struct crewi_local *local);
+void crewi_gate_leave_slowly(crew_pool *pool, struct crewi_local *local);
+
+enum { CREWI_CREDITS = 64 }; /* units of the gate that are taken in bulk; nobody keeps twice as many */
+
+/* `local`: the caller's, or NULL. A credit counts, so the gate cannot be passed by the pool's end between the two looks. */
+static inline crew_status crewi_gate_enter_by(crew_pool *pool, struct crewi_local *local)
+{
+    size_t credits = local ? crewi_atomic_size_load_relaxed(&local->counts.credits) : 0; /* relaxed: ours */
+    if (credits == 0 || (crewi_atomic_u64_load(&pool->gate) & CREWI_GATE_SHUT))
+        return crewi_gate_enter_slowly(pool, local);
+    crewi_atomic_size_store_relaxed(&local->counts.credits, credits - 1);
+    return CREW_OK;
+}
+
+static inline void crewi_gate_leave_by(crew_pool *pool, struct crewi_local *local)
+{
+    size_t credits = local ? crewi_atomic_size_load_relaxed(&local->counts.credits) : SIZE_MAX; /* relaxed: ours */
+    if (credits < 2 * CREWI_CREDITS)
+        crewi_atomic_size_store_relaxed(&local->counts.credits, credits + 1);
+    else
+        crewi_gate_leave_slowly(pool, local);
+}
 /* Somebody needs the count as it is: nobody but workers at work shall hold credits. */
 bool crewi_gate_is_exact(crew_pool *pool);
 /* A worker has nothing to do: what it took in bulk goes back. */
@@ -470,6 +491,7 @@ enum crewi_wait_flags { CREWI_WAIT_MUST = 1 }; /* cannot be refused: arrays are 
 crew_status crewi_wait(crewi_task *target, int64_t deadline_ns, unsigned flags);
 /* Runs something that `target` needs, where the caller may. False: nothing was run. */
 bool crewi_help(crewi_task *target);
+bool crewi_help_own(crewi_task *target); /* only where the caller is a job of the target's pool: the quick half */
 /* Whether a wait for new work of this pool, started here, could be served at all. */
 bool crewi_wait_is_possible(crew_pool *pool);
 /* Sleeps on a word with everything on this thread suspended. */

@@ -11,8 +11,6 @@ static bool gate_is_insider(const crew_pool *pool)
 
 /* ---- units in bulk ---- */
 
-enum { CREDITS = 64 }; /* taken at once */
-
 void crewi_counts_init(struct crewi_counts *counts)
 {
     for (size_t i = 0; i < CREWI_COUNTERS; i++)
@@ -64,8 +62,8 @@ static void stripe_take(crew_pool *pool, struct crewi_counts *stripe)
         (void)crewi_atomic_u64_fetch_add(&pool->gate, 1);
         return;
     }
-    (void)crewi_atomic_u64_fetch_add(&pool->gate, CREDITS);
-    (void)crewi_atomic_size_fetch_add(&stripe->credits, CREDITS - 1);
+    (void)crewi_atomic_u64_fetch_add(&pool->gate, CREWI_CREDITS);
+    (void)crewi_atomic_size_fetch_add(&stripe->credits, CREWI_CREDITS - 1);
     if (crewi_gate_is_exact(pool))
         stripe_flush(pool, stripe);
 }
@@ -82,8 +80,8 @@ static void local_take(crew_pool *pool, struct crewi_local *local)
 {
     size_t credits = crewi_atomic_size_load_relaxed(&local->counts.credits); /* relaxed: ours */
     if (credits == 0) {
-        (void)crewi_atomic_u64_fetch_add(&pool->gate, CREDITS);
-        credits = CREDITS;
+        (void)crewi_atomic_u64_fetch_add(&pool->gate, CREWI_CREDITS);
+        credits = CREWI_CREDITS;
     }
     crewi_atomic_size_store_relaxed(&local->counts.credits, credits - 1);
 }
@@ -91,10 +89,10 @@ static void local_take(crew_pool *pool, struct crewi_local *local)
 static void local_put(crew_pool *pool, struct crewi_local *local)
 {
     size_t credits = crewi_atomic_size_load_relaxed(&local->counts.credits) + 1; /* relaxed: ours */
-    bool is_much = credits == 2 * CREDITS;
-    crewi_atomic_size_store_relaxed(&local->counts.credits, is_much ? CREDITS : credits);
+    bool is_much = credits > 2 * CREWI_CREDITS;
+    crewi_atomic_size_store_relaxed(&local->counts.credits, is_much ? CREWI_CREDITS : credits);
     if (is_much)
-        gate_give_back(pool, CREDITS);
+        gate_give_back(pool, credits - CREWI_CREDITS);
 }
 
 void crewi_gate_flush(crew_pool *pool, struct crewi_local *local)
@@ -119,7 +117,7 @@ static crew_status gate_admits(const crew_pool *pool, uint64_t gate)
 }
 
 /* Looks again once it is counted: from then on the pool does not end. */
-crew_status crewi_gate_enter_by(crew_pool *pool, struct crewi_local *local)
+crew_status crewi_gate_enter_slowly(crew_pool *pool, struct crewi_local *local)
 {
     crew_status status = gate_admits(pool, crewi_atomic_u64_load(&pool->gate));
     if (status != CREW_OK)
@@ -148,7 +146,7 @@ void crewi_gate_enter_inside(crew_pool *pool)
         (void)crewi_atomic_u64_fetch_add(&pool->gate, 1);
 }
 
-void crewi_gate_leave_by(crew_pool *pool, struct crewi_local *local)
+void crewi_gate_leave_slowly(crew_pool *pool, struct crewi_local *local)
 {
     if (local)
         local_put(pool, local);

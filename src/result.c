@@ -125,6 +125,11 @@ static void result_finish(crew_result *result, uint32_t bits, uint32_t party, st
         crewi_gate_leave_by(pool, local);
         return;
     }
+    uint32_t usual = CREWI_RUNNING | CREWI_HANDLE | party;
+    if (bits == 0 && state == usual && crewi_atomic_u32_cas(&result->task.state, &state, CREWI_HANDLE | CREWI_DONE)) {
+        crewi_gate_leave_by(pool, local);
+        return;
+    }
     state = result_publish(result, CREWI_DONE, bits, party);
     if (!(state & CREWI_HANDLE)) {
         result_drop_value(result, state);
@@ -233,6 +238,8 @@ crew_status crew_result_get(crew_result *result, void *ret_value, crew_deadline 
     if (!ret_value && result->job->result_size > 0 && result->task.kind != &crewi_kind_map)
         return CREW_INVALID;
     crew_status status = crew_result_status(result);
+    if (status == CREW_BUSY && deadline.ns == CREWI_NEVER && crewi_help_own(&result->task))
+        status = crew_result_status(result);
     if (status == CREW_BUSY) {
         status = crewi_wait(&result->task, deadline.ns, 0);
         if (status != CREW_OK)

@@ -40,15 +40,20 @@ static bool help_from_outside(crewi_task *target)
     return true;
 }
 
+bool crewi_help_own(crewi_task *target)
+{
+    const crewi_frame *top = crewi_frame_top();
+    bool is_own = top && top->kind == CREWI_FRAME_JOB && top->local &&
+                  crewi_cells_of(top->local->cells.shard) == crewi_cells_of(target->shard);
+    return is_own && crewi_stack_is_enough() && target->kind->help(target, true);
+}
+
 bool crewi_help(crewi_task *target)
 {
+    if (crewi_help_own(target))
+        return true;
     crewi_cells *cells = crewi_cells_of(target->shard);
-    if (!crewi_stack_is_enough())
-        return false;
-    const crewi_frame *top = crewi_frame_top();
-    if (top && top->kind == CREWI_FRAME_JOB && top->local && crewi_cells_of(top->local->cells.shard) == cells)
-        return target->kind->help(target, true); /* a job of this very pool: the usual case */
-    if (!crewi_cells_enter_pool(cells))
+    if (!crewi_stack_is_enough() || !crewi_cells_enter_pool(cells))
         return false;
     const crewi_frame *inside = crewi_frame_inside(crewi_task_pool(target));
     if (!inside)

@@ -10,19 +10,14 @@
 #include "../platform/platform.h"
 #include "assert.h"
 
+#define MAGAZINE_MAX (sizeof(((struct crewi_magazine *)0)->cells) / sizeof(void *))
+
 enum {
     SHARDS = 8,
     SLAB_SIZE_MIN = 1024, /* each next slab of a shard is twice as large, up to the maximum */
     SLAB_SIZE_MAX = 64 * 1024,
     MAGAZINE_MIN = 4,     /* cells of one class in a magazine at most, however large they are, */
-    MAGAZINE_MAX = 62,    /* however small they are, */
-    MAGAZINE_BYTES = 2048 /* and how much they may be together in between */
-};
-
-struct crewi_magazine {
-    struct crewi_magazine *next;
-    uint32_t count, limit; /* cells in it; and how many of its class there may be */
-    void *cells[MAGAZINE_MAX];
+    MAGAZINE_BYTES = 2048 /* and how much they may be together, if that is more */
 };
 
 /* A free cell for which there was no memory for a magazine. */
@@ -165,11 +160,6 @@ void crewi_cells_orphan(crewi_cells *cells)
 }
 
 /* ---- shards, under their locks ---- */
-
-static size_t cell_class(size_t size)
-{
-    return size == 0 ? 0 : (size - 1) / CREWI_CELL_GRAIN;
-}
 
 static bool shard_grow(struct crewi_shard *shard, size_t cell_size)
 {
@@ -423,7 +413,7 @@ static struct crewi_magazine *cache_split(crewi_cache *cache, size_t class)
     return another;
 }
 
-static void cache_free_slowly(crewi_cache *cache, size_t class, void *cell)
+static void cache_free(crewi_cache *cache, size_t class, void *cell)
 {
     struct crewi_magazine *magazine = cache->loaded[class];
     if (!magazine)
@@ -435,15 +425,6 @@ static void cache_free_slowly(crewi_cache *cache, size_t class, void *cell)
         magazine->cells[magazine->count++] = cell;
     else
         shard_free(cache->shard, class, cell, false);
-}
-
-static void cache_free(crewi_cache *cache, size_t class, void *cell)
-{
-    struct crewi_magazine *magazine = cache->loaded[class];
-    if (magazine && magazine->count < magazine->limit)
-        magazine->cells[magazine->count++] = cell;
-    else
-        cache_free_slowly(cache, class, cell);
 }
 
 static void cache_free_foreign(crewi_cache *cache, crewi_shard *shard, size_t class, void *cell)
@@ -475,47 +456,26 @@ static void *block_alloc(crewi_cells *cells, size_t size)
     return block;
 }
 
-void *crewi_cells_alloc(crewi_cells *cells, crewi_cache *cache, unsigned hint, size_t size, crewi_shard **ret_shard)
+void *crewi_cells_alloc_slowly(crewi_cells *cells, crewi_cache *cache, unsigned hint, size_t size,
+                               crewi_shard **ret_shard)
 {
     struct crewi_shard *shard = cache ? cache->shard : &cells->shards[hint % SHARDS];
     *ret_shard = shard;
     if (size > CREWI_CELL_SIZE_MAX)
         return block_alloc(cells, size);
-    return cache ? cache_alloc(cache, cell_class(size)) : shard_alloc(shard, cell_class(size));
+    return cache ? cache_alloc(cache, crewi_cell_class(size)) : shard_alloc(shard, crewi_cell_class(size));
 }
 
 /* ---- handles ---- */
 
-static void shard_count_handle(struct crewi_shard *shard, size_t delta)
+void crewi_shard_count_handle(crewi_shard *shard, size_t delta)
 {
     crewi_lock_acquire(&shard->lock);
     crewi_atomic_size_store_relaxed(&shard->handles, crewi_atomic_size_load_relaxed(&shard->handles) + delta);
     crewi_lock_release(&shard->lock);
 }
 
-static void cache_count_handle(crewi_cache *cache, size_t delta)
-{
-    /* relaxed: nobody else writes it, and it is read in a fork's child only */
-    crewi_atomic_size_store_relaxed(&cache->handles, crewi_atomic_size_load_relaxed(&cache->handles) + delta);
-}
-
-void crewi_cells_count_handle(crewi_shard *shard, crewi_cache *cache)
-{
-    if (cache)
-        cache_count_handle(cache, 1);
-    else
-        shard_count_handle(shard, 1);
-}
-
-void crewi_cells_discount_handle(crewi_shard *shard, crewi_cache *cache)
-{
-    if (cache)
-        cache_count_handle(cache, SIZE_MAX);
-    else
-        shard_count_handle(shard, SIZE_MAX);
-}
-
-void crewi_cells_free(crewi_shard *shard, crewi_cache *cache, void *cell, size_t size, bool is_handle)
+void crewi_cells_free_slowly(crewi_shard *shard, crewi_cache *cache, void *cell, size_t size, bool is_handle)
 {
     if (is_handle && (cache || size > CREWI_CELL_SIZE_MAX))
         crewi_cells_discount_handle(shard, cache);
@@ -523,11 +483,11 @@ void crewi_cells_free(crewi_shard *shard, crewi_cache *cache, void *cell, size_t
         crewi_memory_put(&shard->head.cells->memory, cell, size);
         cells_discount(shard->head.cells, 1);
     } else if (!cache) {
-        shard_free(shard, cell_class(size), cell, is_handle);
+        shard_free(shard, crewi_cell_class(size), cell, is_handle);
     } else if (cache->shard == shard) {
-        cache_free(cache, cell_class(size), cell);
+        cache_free(cache, crewi_cell_class(size), cell);
     } else {
-        cache_free_foreign(cache, shard, cell_class(size), cell);
+        cache_free_foreign(cache, shard, crewi_cell_class(size), cell);
     }
 }
 

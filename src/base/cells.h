@@ -53,7 +53,16 @@ static inline uint32_t crewi_cells_generation(const crewi_shard *shard)
 enum { CREWI_CELL_GRAIN = 16, CREWI_CELL_SIZE_MAX = 1024, CREWI_CELL_CLASSES = CREWI_CELL_SIZE_MAX / CREWI_CELL_GRAIN };
 
 /* Free cells of one class, by their addresses: they themselves are not touched until somebody needs them. */
-struct crewi_magazine;
+struct crewi_magazine {
+    struct crewi_magazine *next;
+    uint32_t count, limit; /* cells in it; and how many of its class there may be */
+    void *cells[62];
+};
+
+static inline size_t crewi_cell_class(size_t size)
+{
+    return size == 0 ? 0 : (size - 1) / CREWI_CELL_GRAIN;
+}
 
 /* Belongs to one thread at a time. What it holds comes from its shard and goes back there in bulk, so that most cells cost no
  * atomic step; cells of other shards go home in bulk, too. */
@@ -74,12 +83,43 @@ void crewi_cache_open(crewi_cache *cache, crewi_cells *cells, unsigned hint);
 /* Gives all cells back. In a fork's child, where no lock can be trusted, they are only forgotten. */
 void crewi_cache_close(crewi_cache *cache, bool is_forked);
 
+/* What the next two do where no magazine serves. */
+void *crewi_cells_alloc_slowly(crewi_cells *cells, crewi_cache *cache, unsigned hint, size_t size,
+                               crewi_shard **ret_shard);
+void crewi_cells_free_slowly(crewi_shard *shard, crewi_cache *cache, void *cell, size_t size, bool is_handle);
+
 /* A cell of at least `size` bytes, aligned for any type: from the caller's cache or, where that is NULL, from the shard that
  * `hint` picks (any number; one per thread keeps threads apart). NULL: no memory. The shard is how it is given back. */
-void *crewi_cells_alloc(crewi_cells *cells, crewi_cache *cache, unsigned hint, size_t size, crewi_shard **ret_shard);
+static inline void *crewi_cells_alloc(crewi_cells *cells, crewi_cache *cache, unsigned hint, size_t size,
+                                      crewi_shard **ret_shard)
+{
+    struct crewi_magazine *magazine =
+        cache && size <= CREWI_CELL_SIZE_MAX ? cache->loaded[crewi_cell_class(size)] : NULL;
+    if (!magazine || magazine->count == 0)
+        return crewi_cells_alloc_slowly(cells, cache, hint, size, ret_shard);
+    *ret_shard = cache->shard;
+    return magazine->cells[--magazine->count];
+}
+
+static inline void crewi_cache_count_handle(crewi_cache *cache, size_t delta)
+{
+    /* relaxed: nobody else writes it, and it is read in a fork's child only */
+    crewi_atomic_size_store_relaxed(&cache->handles, crewi_atomic_size_load_relaxed(&cache->handles) + delta);
+}
 
 /* Any thread, also after orphan; `cache` is the caller's, or NULL. `is_handle`: it was counted as one till now. */
-void crewi_cells_free(crewi_shard *shard, crewi_cache *cache, void *cell, size_t size, bool is_handle);
+static inline void crewi_cells_free(crewi_shard *shard, crewi_cache *cache, void *cell, size_t size, bool is_handle)
+{
+    bool is_home = cache && cache->shard == shard && size <= CREWI_CELL_SIZE_MAX;
+    struct crewi_magazine *magazine = is_home ? cache->loaded[crewi_cell_class(size)] : NULL;
+    if (!magazine || magazine->count == magazine->limit) {
+        crewi_cells_free_slowly(shard, cache, cell, size, is_handle);
+        return;
+    }
+    magazine->cells[magazine->count++] = cell;
+    if (is_handle)
+        crewi_cache_count_handle(cache, SIZE_MAX);
+}
 
 /* A handle's way into its pool. False: the pool is gone. Between a true and leave, the pool is not freed. The caller holds a
  * cell. */
@@ -93,9 +133,24 @@ void crewi_cells_orphan(crewi_cells *cells);
 
 /* How many cells are the user's handles. It matters only in a fork's child: there nobody will ever free the cells of unfinished
  * work, so an abandoned pool's memory goes with the last handle instead, by forget. */
-void crewi_cells_count_handle(crewi_shard *shard, crewi_cache *cache);
-void crewi_cells_discount_handle(crewi_shard *shard, crewi_cache *cache);
+void crewi_shard_count_handle(crewi_shard *shard, size_t delta);
 void crewi_cells_abandon(crewi_cells *cells);
 void crewi_cells_forget_handle(crewi_shard *shard);
+
+static inline void crewi_cells_count_handle(crewi_shard *shard, crewi_cache *cache)
+{
+    if (cache)
+        crewi_cache_count_handle(cache, 1);
+    else
+        crewi_shard_count_handle(shard, 1);
+}
+
+static inline void crewi_cells_discount_handle(crewi_shard *shard, crewi_cache *cache)
+{
+    if (cache)
+        crewi_cache_count_handle(cache, SIZE_MAX);
+    else
+        crewi_shard_count_handle(shard, SIZE_MAX);
+}
 
 #endif
