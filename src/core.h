@@ -236,7 +236,8 @@ struct crewi_stripe {
 struct crewi_local {
     crewi_cache cells;
     struct crewi_counts counts;
-    void *slot; /* the backend's; NULL: a desk's */
+    void *slot;  /* the backend's; NULL: a desk's, or a hatch's */
+    void *queue; /* the backend's, or NULL: for what the jobs of this thread submit */
 };
 
 void crewi_local_init(struct crewi_local *local, crewi_cells *cells, unsigned hint, void *slot);

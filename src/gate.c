@@ -73,6 +73,7 @@ void crewi_local_init(struct crewi_local *local, crewi_cells *cells, unsigned hi
     crewi_cache_open(&local->cells, cells, hint);
     crewi_counts_init(&local->counts);
     local->slot = slot;
+    local->queue = NULL;
 }
 
 /* A worker's credits keep the pool from ending only while it is at work: it flushes when it runs out of that. */

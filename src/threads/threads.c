@@ -30,6 +30,7 @@ static crewi_slot *slot_new(crewi_engine *engine, unsigned index)
     crewi_deque_init(&slot->deque);
     crewi_deque_init(&slot->inbox);
     crewi_local_init(&slot->local, engine->pool->cells, index, slot);
+    slot->local.queue = &slot->deque;
     return slot;
 }
 
@@ -154,6 +155,11 @@ static crewi_engine *engine_new(crew_pool *pool)
     engine->is_taken = (bool *)(void *)(engine->slots + slots_max);
     crewi_queue_init(&engine->injector);
     crewi_queue_init(&engine->urgent);
+    crewi_atomic_u32_init(&engine->guests_used, 0);
+    for (unsigned i = 0; i < CREWI_DESKS; i++) {
+        crewi_deque_init(&engine->guests[i]);
+        pool->desks[i].local.queue = &engine->guests[i];
+    }
     crewi_atomic_size_init(&engine->dead, 0);
     crewi_atomic_u32_init(&engine->idle_count, 0);
     crewi_atomic_u32_init(&engine->searchers, 0);
@@ -260,6 +266,8 @@ static void threads_sweep(crew_pool *pool)
     for (unsigned i = 0; i < CREWI_HATCHES; i++)
         sweep_hatch(&pool->hatches[i], status);
     sweep_queue(&engine->injector, status);
+    for (unsigned i = 0; i < CREWI_DESKS; i++)
+        sweep_deque(&engine->guests[i], status);
     unsigned used = crewi_atomic_u32_load(&engine->slots_used);
     for (unsigned i = 0; i < used; i++) {
         crewi_slot *slot = crewi_atomic_ptr_load(&engine->slots[i]);
@@ -329,29 +337,42 @@ static crew_status threads_open(crew_pool *pool, crew_error *ret_error)
 /* ---- work ---- */
 
 /* In a full deque entries at the bottom that were claimed elsewhere make room. */
-static bool slot_trim(crewi_slot *slot)
+static bool deque_trim(crewi_deque *deque)
 {
-    crewi_task *newest = crewi_deque_pop(&slot->deque);
+    crewi_task *newest = crewi_deque_pop(deque);
     if (!newest)
         return true;
     if (!newest->kind->is_dead(newest)) {
-        (void)crewi_deque_push(&slot->deque, newest);
+        (void)crewi_deque_push(deque, newest);
         return false;
     }
     crewi_task_drop_entry(newest);
     return true;
 }
 
-static bool slot_push(crewi_slot *slot, crewi_task *task)
+/* Thieves look only at those guests' queues that were ever used. */
+static void guest_note(crewi_engine *engine, const crewi_deque *deque)
 {
-    return crewi_deque_push(&slot->deque, task) || (slot_trim(slot) && crewi_deque_push(&slot->deque, task));
+    uint32_t bit = UINT32_C(1) << (deque - engine->guests);
+    if (!(crewi_atomic_u32_load(&engine->guests_used) & bit))
+        (void)crewi_atomic_u32_fetch_or(&engine->guests_used, bit);
 }
 
-/* The newest of what this worker's jobs have submitted is at hand. */
+static bool own_push(crewi_engine *engine, const struct crewi_local *local, crewi_task *task)
+{
+    crewi_deque *deque = local->queue;
+    if (!deque)
+        return false;
+    if (!local->slot)
+        guest_note(engine, deque);
+    return crewi_deque_push(deque, task) || (deque_trim(deque) && crewi_deque_push(deque, task));
+}
+
+/* The newest of what this thread's jobs have submitted is at hand. */
 static bool threads_take(crew_pool *pool, crewi_task *task)
 {
-    crewi_slot *slot = crewi_slot_here(pool);
-    return slot && crewi_deque_pop_if(&slot->deque, task);
+    const struct crewi_local *local = crewi_local_here(pool);
+    return local && local->queue && crewi_deque_pop_if(local->queue, task);
 }
 
 static bool hatch_push(crew_pool *pool, crewi_task *task)
@@ -362,8 +383,8 @@ static bool hatch_push(crew_pool *pool, crewi_task *task)
 static void threads_submit(crew_pool *pool, crewi_task *task, enum crewi_where where)
 {
     crewi_engine *engine = crewi_engine_of(pool);
-    crewi_slot *slot = where == CREWI_NEXT ? crewi_slot_here(pool) : NULL;
-    bool is_pushed = slot ? slot_push(slot, task) : where == CREWI_NEXT && hatch_push(pool, task); /* [S1] */
+    struct crewi_local *local = where == CREWI_NEXT ? crewi_local_here(pool) : NULL;
+    bool is_pushed = local ? own_push(engine, local, task) : where == CREWI_NEXT && hatch_push(pool, task); /* [S1] */
     if (!is_pushed)
         crewi_queue_push(where == CREWI_URGENT ? &engine->urgent : &engine->injector, &task->link);
     crewi_work_arrived(engine); /* [S2] */

@@ -20,6 +20,15 @@ static crewi_slot *engine_slot(crewi_engine *engine, unsigned index)
     return crewi_atomic_ptr_load(&engine->slots[index]);
 }
 
+static bool guests_have_work(crewi_engine *engine)
+{
+    uint32_t used = crewi_atomic_u32_load(&engine->guests_used);
+    for (unsigned i = 0; used >> i != 0; i++)
+        if ((used >> i & 1) && !crewi_deque_is_empty(&engine->guests[i]))
+            return true;
+    return false;
+}
+
 bool crewi_engine_has_work(crewi_engine *engine)
 {
     if (!crewi_queue_is_empty(&engine->urgent) || !crewi_queue_is_empty(&engine->injector))
@@ -27,6 +36,8 @@ bool crewi_engine_has_work(crewi_engine *engine)
     for (unsigned i = 0; i < CREWI_HATCHES; i++)
         if (!crewi_fifo_is_empty(&engine->pool->hatches[i].tasks))
             return true;
+    if (guests_have_work(engine))
+        return true;
     unsigned used = crewi_atomic_u32_load(&engine->slots_used);
     for (unsigned i = 0; i < used; i++) {
         crewi_slot *slot = engine_slot(engine, i);
@@ -94,6 +105,15 @@ static uint64_t slot_random(crewi_slot *slot)
     return slot->random;
 }
 
+static crewi_task *guests_steal(crewi_engine *engine)
+{
+    uint32_t used = crewi_atomic_u32_load(&engine->guests_used);
+    crewi_task *task = NULL;
+    for (unsigned i = 0; !task && used >> i != 0; i++)
+        task = used >> i & 1 ? crewi_deque_steal(&engine->guests[i]) : NULL;
+    return task;
+}
+
 static crewi_task *worker_steal(crewi_slot *self)
 {
     crewi_engine *engine = self->engine;
@@ -107,7 +127,7 @@ static crewi_task *worker_steal(crewi_slot *self)
         if (task)
             return task;
     }
-    return NULL;
+    return guests_steal(engine);
 }
 
 /* Newest first is quick, but would let old entries wait for ever behind jobs that submit jobs. */
