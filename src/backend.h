@@ -33,6 +33,9 @@ struct crewi_backend {
     /* Takes the entry of a task that the caller is about to run out of its queue, if that is easy. True: it is the caller's. */
     bool (*take)(crew_pool *pool, crewi_task *task);
 
+    /* An entry that was submitted as CREWI_OFFERED, once: the caller's again, as if it had never been submitted. False: it has gone on. */
+    bool (*take_back)(crew_pool *pool, crewi_task *task);
+
     /* Some entry that was submitted has become dead. */
     void (*retract)(crew_pool *pool);
 

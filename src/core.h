@@ -33,8 +33,8 @@ static inline void crewi_copy(void *to, const void *from, size_t size)
 
 /* crewi_task.state, one word:
  *   bits 0-2   phase, one way. PENDING → RUNNING by one CAS, the *claim*, whoever runs, cancels, terminates or helps; then by whoever
- *              claimed: → DONE at once where nobody is to be told; else → STORED, and the lane (which may be faster) → DONE. A map of
- *              which nothing ran skips RUNNING; an iterator stays PENDING: its word is only slept on
+ *              claimed: → DONE at once where nobody is to be told; else → STORED, and the lane (which may be faster) → DONE. A map skips
+ *              RUNNING: many run it; an iterator stays PENDING: its word is only slept on
  *   bits 3-5   the outcome (0 … 5 of crew_status): set once, with DONE, or before the lane is given the result
  *   bit  6     WAITERS: somebody may sleep on this word; set by waiters, cleared by whoever makes it ready or wakes an iterator's
  *   bit  7     STOP: told to stop; set by cancel and destroy, for good
@@ -156,7 +156,8 @@ void crewi_task_poke(crewi_task *task);
 enum crewi_where {
     CREWI_NEXT,   /* where new work goes: from a worker, before what it submitted earlier; else in order */
     CREWI_BEHIND, /* behind what is queued: it had its turn, and goes on later */
-    CREWI_URGENT  /* before everything else, at the bottom of a stack */
+    CREWI_URGENT, /* before everything else, at the bottom of a stack */
+    CREWI_OFFERED /* as new, and where it may be taken back soon: by whoever submitted it, with backend->take_back */
 };
 
 /* ---- Frame: one piece of user code on the stack of one thread, and what it may ask about itself. ---- */
@@ -201,6 +202,8 @@ void crewi_frames_resume(void);
 void crewi_run_guarded(void (*body)(crewi_task *task, crewi_frame *frame), crewi_task *task);
 /* The same as an outside helper, which executes with the permit of backend->enter, or (FULL_RUNS) without. */
 void crewi_run_as_helper(void (*body)(crewi_task *task, crewi_frame *frame), crewi_task *task, bool has_permit);
+/* Runs body(arg) on an outside thread as one that executes, with a permit and a desk. False: not now. The caller keeps the pool. */
+bool crewi_visit(crew_pool *pool, void (*body)(void *arg), void *arg);
 /* On the way out of a lost thread: settles `frame` if user code was in it. */
 void crewi_frame_lost(crewi_frame *frame);
 

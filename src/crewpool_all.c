@@ -28,6 +28,8 @@
 #include "iterators.c"
 #include "map.c"
 #include "map_calls.c"
+#include "map_claim.c"
+#include "map_run.c"
 #include "options.c"
 #include "pool.c"
 #include "result.c"

@@ -144,6 +144,50 @@ void crewi_run_as_helper(void (*body)(crewi_task *task, crewi_frame *frame), cre
     crewi_thread_guard(helper_body, helper_lost, &helper);
 }
 
+struct visit {
+    crewi_frame frame; /* CREWI_FRAME_HELPER */
+    crewi_desk *desk;
+    void (*body)(void *arg);
+    void *arg;
+};
+
+static void visit_end(void *opaque)
+{
+    struct visit *visit = opaque;
+    crew_pool *pool = visit->frame.pool;
+    crewi_self_set(visit->frame.outer);
+    if (crewi_pool_is_forked(pool))
+        return;
+    pool->backend->leave(pool);
+    crewi_desk_leave(visit->desk, pool);
+}
+
+static void visit_body(void *opaque)
+{
+    struct visit *visit = opaque;
+    visit->body(visit->arg);
+    visit_end(visit);
+}
+
+bool crewi_visit(crew_pool *pool, void (*body)(void *arg), void *arg)
+{
+    struct visit visit; /* not cleared: the frame has room for a long message */
+    visit.desk = crewi_desk_enter(pool);
+    if (!visit.desk)
+        return false;
+    if (!pool->backend->enter(pool)) {
+        crewi_desk_leave(visit.desk, pool);
+        return false;
+    }
+    visit.body = body;
+    visit.arg = arg;
+    crewi_frame_enter(&visit.frame, CREWI_FRAME_HELPER, pool, NULL);
+    visit.frame.local = &visit.desk->local;
+    visit.frame.has_permit = true;
+    crewi_thread_guard(visit_body, visit_end, &visit);
+    return true;
+}
+
 /* ---- what user code may ask ---- */
 
 int crew_fail(int code, const char *format, ...)

@@ -1,68 +1,38 @@
 /* SPDX-License-Identifier: MIT */
-/* Maps: one descriptor for any number of items. Whoever works on it claims a range of indexes by a CAS on `cursor`, runs it, and counts
- * it in `finished`; whoever makes that n ends the map.
+/* Maps: one record for any number of items. Whoever works on a map joins it, claims items and runs them (map_claim.c, map_run.c), and
+ * leaves; the last to leave when no item is left to claim ends it.
  *
- * A map has one queue entry. The worker that pops it claims a range and, if more are left, puts the entry back for the next
- * worker before it begins: so workers join one by one as they come free, and none that stays away is waited for. */
+ * A map has one queue entry. The worker that pops it claims and, if items are left, puts the entry back for the next worker before it
+ * begins: so workers join one by one as they come free, and none that stays away is waited for. */
 #include <string.h>
 
-#include "backend.h"
-#include "result.h"
+#include "map.h"
 
-enum { ROUNDS_AT_ONCE = 64 }; /* ranges that a worker runs before other work gets its turn */
-
-#define RANGE_SHORT_NS 5000 /* adaptive ranges grow below this and shrink above four times it: about 10 us each */
-
-struct map {
-    crew_result result; /* first: the handle */
-    const char *args;
-    char *values;
-    size_t n;
-    size_t chunk; /* 0: adaptive */
-    size_t columns_count;
-    bool stops_on_error;
-    crewi_lock lock; /* guards the lowest failure */
-    bool has_failure;
-    size_t lowest;
-    crew_status lowest_status;
-    crewi_atomic_size cursor;     /* items claimed; n: none are left. Claimed by CAS, the rest taken by exchange */
-    crewi_atomic_size finished;   /* items through with: ran, or will not run */
-    crewi_atomic_size skipped;    /* of these, lost to a cancel or to the pool's end */
-    crewi_atomic_u32 active;      /* ranges being run */
-    crewi_atomic_u32 is_stopping; /* STOP_ON_ERROR, and there was one */
-    crew_column columns[];
-};
-
-static struct map *map_of(const crewi_task *task)
+static size_t map_size(size_t columns_count, unsigned ranges_count)
 {
-    return (struct map *)(uintptr_t)task;
-}
-
-static size_t map_size(size_t columns_count)
-{
-    return sizeof(struct map) + columns_count * sizeof(crew_column);
+    return sizeof(crewi_map) + columns_count * sizeof(crew_column) + crewi_map_ranges_size(ranges_count);
 }
 
 const void *crewi_map_values(const crew_result *result)
 {
-    return map_of(&result->task)->values;
+    return crewi_map_of(&result->task)->values;
 }
 
 size_t crewi_map_lowest(const crew_result *result)
 {
-    return map_of(&result->task)->lowest;
+    return crewi_map_of(&result->task)->lowest;
 }
 
 static void map_free(crewi_task *task)
 {
-    struct map *map = map_of(task);
+    crewi_map *map = crewi_map_of(task);
     crewi_result_clear(&map->result);
-    crewi_cell_free(task->shard, map, map_size(map->columns_count));
+    crewi_cell_free(task->shard, map, map_size(map->columns_count, map->ranges_count));
 }
 
 /* ---- ending ---- */
 
-static crew_status map_outcome(struct map *map)
+static crew_status map_outcome(crewi_map *map)
 {
     uint32_t state = crewi_atomic_u32_load(&map->result.task.state);
     if (crewi_atomic_size_load(&map->skipped) > 0) {
@@ -75,267 +45,105 @@ static crew_status map_outcome(struct map *map)
     return map->has_failure ? map->lowest_status : CREW_OK;
 }
 
-static void map_finish(struct map *map, size_t count)
+static void map_finish(crewi_map *map)
 {
-    if (count == 0 || crewi_atomic_size_fetch_add(&map->finished, count) + count < map->n)
-        return;
-    if (crewi_phase(crewi_atomic_u32_load(&map->result.task.state)) != CREWI_PENDING)
+    if (map->has_started)
         crewi_count(crewi_task_pool(&map->result.task), CREWI_ENDED);
     crewi_result_store(&map->result, map_outcome(map), 0);
 }
 
-/* Items that were claimed and will not run. `lost`: because of a cancel or the pool's end. */
-static void map_skip(struct map *map, size_t count, bool lost)
+void crewi_map_join(crewi_map *map)
 {
-    if (lost)
-        (void)crewi_atomic_size_fetch_add(&map->skipped, count);
-    map_finish(map, count);
+    (void)crewi_atomic_u64_fetch_add(&map->participants, CREWI_MAP_JOINS + 1);
 }
 
-/* Takes all items that nobody has claimed. Returns how many. The map counts as active meanwhile, or nothing would seem to be going on. */
-static size_t map_skip_rest(struct map *map, bool lost)
+/* Items are unclaimed only while somebody has not left who will claim them, or an entry is in the queue. So if we are alone and nothing is
+ * left, that stays so, unless somebody joins, which the CAS sees. */
+void crewi_map_leave(crewi_map *map)
 {
-    (void)crewi_atomic_u32_fetch_add(&map->active, 1);
-    size_t left = map->n - crewi_atomic_size_exchange(&map->cursor, map->n);
-    map_skip(map, left, lost);
-    (void)crewi_atomic_u32_fetch_sub(&map->active, 1);
-    return left;
-}
-
-static void map_fail(struct map *map, crew_status status, int code, const crewi_frame *frame)
-{
-    crew_error error;
-    crewi_error_from_frame(&error, status, code, frame, map->result.job);
-    crewi_lock_acquire(&map->lock);
-    if (!map->has_failure || frame->index < map->lowest) {
-        map->has_failure = true;
-        map->lowest = frame->index;
-        map->lowest_status = status;
-        crewi_result_keep_error(&map->result, &error);
-    }
-    crewi_lock_release(&map->lock);
-    if (!map->stops_on_error)
-        return;
-    crewi_atomic_u32_store(&map->is_stopping, 1);
-    (void)map_skip_rest(map, false);
-}
-
-/* ---- running ---- */
-
-static bool map_claim(struct map *map, size_t want, crewi_frame *frame)
-{
-    size_t first = crewi_atomic_size_load(&map->cursor), end;
+    uint64_t participants = crewi_atomic_u64_load(&map->participants);
+    bool is_last;
     do {
-        if (first >= map->n)
-            return false;
-        end = want < map->n - first ? first + want : map->n;
-    } while (!crewi_atomic_size_cas(&map->cursor, &first, end));
-    frame->range_first = first;
-    frame->range_end = end;
-    return true;
+        bool is_alone = (participants & (CREWI_MAP_PRESENT | CREWI_MAP_ENDED)) == 1;
+        is_last = is_alone && crewi_map_is_exhausted(map);
+    } while (
+        !crewi_atomic_u64_cas(&map->participants, &participants, participants - 1 + (is_last ? CREWI_MAP_ENDED : 0)));
+    if (is_last)
+        map_finish(map);
 }
 
-static bool map_is_exhausted(const struct map *map)
+void crewi_map_end_alone(crewi_map *map)
 {
-    return crewi_atomic_size_load(&map->cursor) >= map->n;
+    /* relaxed: nobody else reads them */
+    crewi_atomic_u64_store_relaxed(&map->participants, CREWI_MAP_JOINS | CREWI_MAP_ENDED);
+    crewi_atomic_u32_store_relaxed(&map->result.task.refs, 1); /* the entry's is given up */
+    map_finish(map);
 }
 
-static int map_call(const struct map *map, const void *arg, size_t index)
+/* Present meanwhile, or nothing would seem to be going on. */
+size_t crewi_map_halt(crewi_map *map, uint32_t why)
 {
-    const crew_job *job = map->result.job;
-    void *value = job->result_size > 0 ? map->values + index * job->result_size : NULL;
-    return job->fn(arg, value, map->result.context);
+    crewi_map_join(map);
+    (void)crewi_atomic_u32_fetch_or(&map->halted, why);
+    size_t taken = crewi_map_take_all(map);
+    if (why == CREWI_MAP_LOST)
+        (void)crewi_atomic_size_fetch_add(&map->skipped, taken);
+    crewi_map_leave(map);
+    return taken;
 }
 
-/* One row of a starmap, gathered from its columns. */
-static int map_call_row(const struct map *map, size_t index)
-{
-    _Alignas(max_align_t) unsigned char row[CREW_ROW_SIZE_MAX];
-    memset(row, 0, map->result.job->arg_size);
-    for (size_t i = 0; i < map->columns_count; i++) {
-        const crew_column *column = &map->columns[i];
-        memcpy(row + column->offset, (const char *)column->data + index * column->stride, column->size);
-    }
-    return map_call(map, row, index);
-}
-
-static int map_call_item(const struct map *map, size_t index)
-{
-    size_t arg_size = map->result.job->arg_size;
-    if (map->columns_count > 0)
-        return map_call_row(map, index);
-    if (arg_size == 0)
-        return map_call(map, NULL, index);
-    return map_call(map, map->args ? map->args + index * arg_size : (const void *)&index, index);
-}
-
-static bool map_must_skip(const struct map *map)
-{
-    /* relaxed: an order to stop may be seen an item later */
-    uint32_t state = crewi_atomic_u32_load_relaxed(&map->result.task.state);
-    return (state & (CREWI_CANCELLED | CREWI_ENDED_BY_POOL)) || crewi_atomic_u32_load_relaxed(&map->is_stopping);
-}
-
-/* Runs the claimed range of `frame`. False: this is a fork's child now. */
-static bool map_run_range(struct map *map, crewi_frame *frame)
-{
-    size_t first = frame->range_first, end = frame->range_end, index = first;
-    crewi_frame_enter(frame, CREWI_FRAME_JOB, crewi_task_pool(&map->result.task), &map->result.task);
-    frame->stop = &map->result.task.state;
-    for (; index < end && !map_must_skip(map); index++) {
-        frame->index = index;
-        frame->has_message = false;
-        int code = map_call_item(map, index);
-        if (crewi_task_is_forked(&map->result.task))
-            break;
-        if (code)
-            map_fail(map, CREW_FAILED, code, frame);
-    }
-    crewi_frame_leave(frame);
-    if (crewi_task_is_forked(&map->result.task))
-        return false;
-    if (index < end && !crewi_atomic_u32_load(&map->is_stopping))
-        (void)crewi_atomic_size_fetch_add(&map->skipped, end - index);
-    map_finish(map, end - first);
-    (void)crewi_atomic_u32_fetch_sub(&map->active, 1); /* only now: in between nothing would seem to be going on */
-    return true;
-}
-
-static size_t map_adapt(const struct map *map, size_t chunk, int64_t elapsed_ns)
-{
-    const crew_pool *pool = crewi_task_pool(&map->result.task);
-    size_t fair = (map->n - crewi_atomic_size_load(&map->cursor)) / (2 * (size_t)pool->options.workers);
-    if (elapsed_ns < RANGE_SHORT_NS)
-        chunk *= 2;
-    else if (elapsed_ns > 4 * RANGE_SHORT_NS)
-        chunk /= 2;
-    chunk = chunk < fair ? chunk : fair;
-    return chunk > 0 ? chunk : 1;
-}
-
-static void map_end_rest(struct map *map)
+void crewi_map_end_rest(crewi_map *map)
 {
     (void)crewi_atomic_u32_fetch_or(&map->result.task.state, CREWI_ENDED_BY_POOL);
     crewi_task_leave_place(&map->result.task);
-    (void)map_skip_rest(map, true);
+    (void)crewi_map_halt(map, CREWI_MAP_LOST);
 }
 
-/* Runs ranges until none is left, or `rounds` of them. The caller holds a reference. */
-static void map_work(struct map *map, crewi_frame *frame, size_t rounds, bool passes_on)
+/* ---- as an entry of the queue ---- */
+
+bool crewi_map_take_kept_entry(crewi_map *map)
 {
-    crewi_task *task = &map->result.task;
-    crew_pool *pool = crewi_task_pool(task);
-    size_t chunk = map->chunk > 0 ? map->chunk : 1;
-    int64_t start_ns = map->chunk > 0 ? 0 : crewi_clock_now_ns();
-    for (size_t round = 0; round < rounds; round++) {
-        if (crewi_gate_verdict(pool) != CREW_OK)
-            map_end_rest(map);
-        (void)crewi_atomic_u32_fetch_add(&map->active, 1);
-        if (!map_claim(map, chunk, frame)) {
-            (void)crewi_atomic_u32_fetch_sub(&map->active, 1);
-            return;
-        }
-        if (crewi_task_claim(task))
-            crewi_count(pool, CREWI_STARTED);
-        crewi_task_leave_place(task);
-        if (passes_on && !map_is_exhausted(map)) {
-            crewi_task_ref(task);
-            crewi_submit(pool, task, CREWI_BEHIND);
-        }
-        passes_on = false;
-        if (!map_run_range(map, frame))
-            return;
-        if (map->chunk > 0 || map_is_exhausted(map))
-            continue;
-        int64_t now_ns = crewi_clock_now_ns();
-        chunk = map_adapt(map, chunk, now_ns - start_ns);
-        start_ns = now_ns;
-    }
+    if (!(crewi_atomic_u64_load(&map->participants) & CREWI_MAP_ENTRY_KEPT))
+        return false;
+    return (crewi_atomic_u64_fetch_and(&map->participants, ~CREWI_MAP_ENTRY_KEPT) & CREWI_MAP_ENTRY_KEPT) != 0;
 }
 
+static void map_keep_entry(crewi_map *map)
+{
+    (void)crewi_atomic_u64_fetch_or(&map->participants, CREWI_MAP_ENTRY_KEPT);
+}
+
+static void map_give_up_entry(crewi_map *map)
+{
+    if (crewi_map_take_kept_entry(map))
+        crewi_task_unref(&map->result.task);
+}
+
+/* Where nobody else could take the entry anyway, it is kept, instead of passed on, until all items have run. */
 static bool map_run(crewi_task *task, crewi_frame *frame)
 {
-    map_work(map_of(task), frame, ROUNDS_AT_ONCE, true);
+    crewi_map *map = crewi_map_of(task);
+    bool has_others = crewi_task_pool(task)->options.kind == CREW_THREADS;
+    if (!has_others) {
+        crewi_task_ref(task);
+        map_keep_entry(map);
+    }
+    crewi_map_work(map, frame, has_others);
+    if (!has_others && !crewi_task_is_forked(task))
+        map_give_up_entry(map);
     return false;
 }
 
 static bool map_end(crewi_task *task, crew_status status)
 {
     (void)status;
-    map_end_rest(map_of(task));
+    crewi_map_end_rest(crewi_map_of(task));
     return false;
 }
 
 static bool map_is_dead(const crewi_task *task)
 {
-    return map_is_exhausted(map_of(task));
-}
-
-/* ---- a lost thread leaves the rest of its range behind ---- */
-
-struct map_rest {
-    crewi_task task;
-    struct map *map; /* with a reference, and counted in `active` */
-    size_t first, end;
-};
-
-static bool map_rest_run(crewi_task *task, crewi_frame *frame)
-{
-    struct map_rest *rest = CREWI_CONTAINER_OF(task, struct map_rest, task);
-    frame->range_first = rest->first;
-    frame->range_end = rest->end;
-    (void)map_run_range(rest->map, frame);
-    return false;
-}
-
-static bool map_rest_end(crewi_task *task, crew_status status)
-{
-    (void)status;
-    struct map_rest *rest = CREWI_CONTAINER_OF(task, struct map_rest, task);
-    (void)crewi_atomic_u32_fetch_or(&rest->map->result.task.state, CREWI_ENDED_BY_POOL);
-    map_skip(rest->map, rest->end - rest->first, true);
-    (void)crewi_atomic_u32_fetch_sub(&rest->map->active, 1);
-    return false;
-}
-
-static bool map_rest_is_dead(const crewi_task *task)
-{
-    (void)task;
-    return false;
-}
-
-static void map_rest_free(crewi_task *task)
-{
-    struct map_rest *rest = CREWI_CONTAINER_OF(task, struct map_rest, task);
-    crewi_task_unref(&rest->map->result.task);
-    crewi_cell_free(task->shard, rest, sizeof *rest);
-}
-
-static const struct crewi_task_kind kind_map_rest = {
-    .run = map_rest_run, .end = map_rest_end, .is_dead = map_rest_is_dead, .free = map_rest_free};
-
-/* Without memory to hand the rest on, its items share the fate of the lost one. */
-static void map_lost(crewi_task *task, crewi_frame *frame)
-{
-    struct map *map = map_of(task);
-    crewi_shard *shard;
-    size_t next = frame->index + 1, ran = next - frame->range_first, left = frame->range_end - next;
-    map_fail(map, CREW_WORKER_LOST, 0, frame);
-    struct map_rest *rest = NULL;
-    if (left > 0)
-        rest = crewi_cell_new(crewi_task_pool(task), sizeof *rest, &shard);
-    if (rest) {
-        crewi_task_init(&rest->task, &kind_map_rest, shard, CREWI_PENDING, 1);
-        rest->map = map;
-        rest->first = next;
-        rest->end = frame->range_end;
-        crewi_task_ref(task);
-        crewi_submit(crewi_task_pool(task), &rest->task, CREWI_NEXT);
-        map_finish(map, ran);
-    } else {
-        map_finish(map, ran + left);
-        (void)crewi_atomic_u32_fetch_sub(&map->active, 1);
-    }
+    return crewi_map_is_exhausted(crewi_map_of(task));
 }
 
 /* ---- as the target of a wait ---- */
@@ -347,13 +155,13 @@ static bool map_is_ready(crewi_task *task)
 
 static void map_help_body(crewi_task *task, crewi_frame *frame)
 {
-    map_work(map_of(task), frame, SIZE_MAX, false);
+    crewi_map_work(crewi_map_of(task), frame, false);
 }
 
 static bool map_help(crewi_task *task, bool any)
 {
     (void)any;
-    if (map_is_exhausted(map_of(task)))
+    if (crewi_map_is_exhausted(crewi_map_of(task)))
         return false;
     crew_pool *pool = crewi_task_pool(task);
     crewi_run_guarded(map_help_body, task);
@@ -374,16 +182,19 @@ static bool map_requires(crewi_task *task, const crewi_frame *frame)
     return frame->kind == CREWI_FRAME_JOB && frame->task == task;
 }
 
-/* Read in the reverse of the order in which items move on: what is claimed was counted as active before, and what is active no
- * more was finished before. */
+/* Read in the reverse of the order in which items move on: what is claimed was claimed by somebody present, and the last to leave sets ENDED
+ * before it makes the map ready. In between it is what is running. */
 static struct crewi_view map_look(crewi_task *task)
 {
-    struct map *map = map_of(task);
+    crewi_map *map = crewi_map_of(task);
     struct crewi_view view = {.any_will_do = false};
-    view.has_unstarted = !map_is_exhausted(map);
-    view.running = crewi_atomic_u32_load(&map->active);
-    view.is_ready = map_is_ready(task);
-    view.needs_callback = map_is_waiting_for_callback(task);
+    view.has_unstarted = !crewi_map_is_exhausted(map);
+    uint64_t participants = crewi_atomic_u64_load(&map->participants);
+    uint32_t state = crewi_atomic_u32_load(&task->state);
+    bool is_ending = (participants & CREWI_MAP_ENDED) && crewi_phase(state) < CREWI_STORED;
+    view.running = (size_t)(participants & CREWI_MAP_PRESENT) + is_ending;
+    view.is_ready = crewi_is_ready(state);
+    view.needs_callback = crewi_phase(state) == CREWI_STORED;
     view.has_unstarted |= view.needs_callback;
     return view;
 }
@@ -392,7 +203,7 @@ const struct crewi_task_kind crewi_kind_map = {
     .run = map_run,
     .end = map_end,
     .is_dead = map_is_dead,
-    .lost = map_lost,
+    .lost = crewi_map_lost,
     .free = map_free,
     .is_ready = map_is_ready,
     .help = map_help,
@@ -404,34 +215,40 @@ const struct crewi_task_kind crewi_kind_map = {
 
 bool crewi_map_never_ran(const crew_result *result)
 {
-    const struct map *map = map_of(&result->task);
+    const crewi_map *map = crewi_map_of(&result->task);
     return crewi_atomic_size_load(&map->skipped) == map->n;
 }
 
+/* Where all items are taken back at once nobody ends the map: it was never accepted. */
 bool crewi_map_withdraw(crew_result *result)
 {
     crewi_task *task = &result->task;
-    struct map *map = map_of(task);
+    crewi_map *map = crewi_map_of(task);
     crew_pool *pool = crewi_task_pool(task);
     size_t nothing = 0;
     crewi_task_leave_place(task);
+    crewi_map_join(map);
+    bool is_withdrawn = crewi_atomic_size_cas(&map->cursor, &nothing, map->n);
+    if (is_withdrawn)
+        (void)crewi_atomic_u64_fetch_or(&map->participants, CREWI_MAP_ENDED);
+    crewi_map_leave(map);
     pool->backend->retract(pool);
-    if (!crewi_atomic_size_cas(&map->cursor, &nothing, map->n)) {
-        (void)crewi_atomic_u32_fetch_or(&task->state, CREWI_CANCELLED | CREWI_STOP);
-        (void)map_skip_rest(map, true);
-        return false;
+    if (is_withdrawn) {
+        crewi_gate_leave(pool);
+        return true;
     }
-    crewi_gate_leave(pool);
-    return true;
+    (void)crewi_atomic_u32_fetch_or(&task->state, CREWI_CANCELLED | CREWI_STOP);
+    (void)crewi_map_halt(map, CREWI_MAP_LOST);
+    return false;
 }
 
 crew_status crewi_map_cancel(crew_result *result)
 {
-    struct map *map = map_of(&result->task);
+    crewi_map *map = crewi_map_of(&result->task);
     (void)crewi_atomic_u32_fetch_or(&result->task.state, CREWI_CANCELLED | CREWI_STOP);
     crew_pool *pool = crewi_task_pool(&result->task);
     crewi_task_leave_place(&result->task);
-    size_t left = map_skip_rest(map, true);
+    size_t left = crewi_map_halt(map, CREWI_MAP_LOST);
     bool nothing_started = left == map->n;
     if (left > 0)
         pool->backend->retract(pool);
@@ -441,68 +258,81 @@ crew_status crewi_map_cancel(crew_result *result)
     return crewi_phase(state) >= CREWI_STORED ? CREW_END : CREW_BUSY;
 }
 
-static struct map *map_new(crew_pool *pool, const crew_job *job, const struct crewi_map_input *input,
-                           const crew_call *call, uint32_t state)
+static crewi_map *map_new(crew_pool *pool, const crew_job *job, const struct crewi_map_input *input,
+                          const crew_call *call, uint32_t state)
 {
     crewi_shard *shard;
-    struct map *map = crewi_cell_new(pool, map_size(input->columns_count), &shard);
+    unsigned ranges = crewi_map_ranges_wanted(pool, input->n, call->chunk);
+    crewi_map *map = crewi_cell_new(pool, map_size(input->columns_count, ranges), &shard);
     if (!map)
         return NULL;
     crewi_task_init(&map->result.task, &crewi_kind_map, shard, state, 2); /* the parties', and the entry's */
+    map->columns_count = input->columns_count;
+    map->ranges_count = ranges;
     if (!crewi_result_init(&map->result, pool, job, call)) {
-        crewi_cell_free(shard, map, map_size(input->columns_count));
+        map_free(&map->result.task);
         return NULL;
     }
     map->args = input->args;
     map->values = input->values;
     map->n = input->n;
     map->chunk = call->chunk;
-    map->columns_count = input->columns_count;
+    crewi_map_ranges_init(map, map->columns + input->columns_count, ranges);
     map->stops_on_error = (call->flags & CREW_STOP_ON_ERROR) != 0;
-    crewi_lock_init(&map->lock);
-    map->has_failure = false;
+    map->has_started = map->has_failure = false;
     map->lowest = 0;
-    map->lowest_status = CREW_OK;
+    crewi_lock_init(&map->failure_lock);
+    crewi_lock_init(&map->ranges_lock);
+    crewi_atomic_u32_init(&map->halted, 0);
+    crewi_atomic_u64_init(&map->participants, 0);
     crewi_atomic_size_init(&map->cursor, 0);
-    crewi_atomic_size_init(&map->finished, 0);
     crewi_atomic_size_init(&map->skipped, 0);
-    crewi_atomic_u32_init(&map->active, 0);
-    crewi_atomic_u32_init(&map->is_stopping, 0);
     if (input->columns_count > 0)
         memcpy(map->columns, input->columns, input->columns_count * sizeof *input->columns);
     return map;
 }
 
-static void map_submit(crew_pool *pool, struct map *map, bool run_here)
+/* On the submitting thread: the entry is not queued, unless an item ends this thread. */
+static void map_run_here(crewi_map *map)
+{
+    crewi_task *task = &map->result.task;
+    map_keep_entry(map);
+    if (!crewi_cells_enter_pool(crewi_cells_of(task->shard)))
+        return;
+    crewi_run_as_helper(map_help_body, task, false);
+    if (!crewi_task_is_forked(task))
+        map_give_up_entry(map);
+}
+
+static void map_submit(crew_pool *pool, crewi_map *map, bool run_here)
 {
     crewi_task *task = &map->result.task;
     if (map->n == 0) {
         crewi_task_leave_place(task);
         crewi_result_store(&map->result, CREW_OK, 0);
         crewi_task_unref(task); /* the entry's */
-    } else if (!run_here) {
+    } else if (run_here) {
+        map_run_here(map);
+    } else {
         crewi_submit(pool, task, CREWI_NEXT);
-    } else if (crewi_cells_enter_pool(pool->cells)) {
-        crewi_run_as_helper(map_help_body, task, false);
-        crewi_task_unref(task); /* the entry's */
     }
 }
 
 crew_status crewi_map_start(crew_pool *pool, const crew_job *job, const struct crewi_map_input *input,
-                            const crew_call *call, crew_result **ret_result)
+                            const crew_call *call, bool is_inner, crew_result **ret_result)
 {
     bool run_here;
     crew_status status = crewi_place_take(pool, call, &run_here);
     if (status != CREW_OK)
         return crewi_pool_refuse(pool, status, call->error);
     bool has_place = pool->options.queue_max > 0 && !run_here;
-    struct map *map = map_new(pool, job, input, call, crewi_result_state(call, ret_result != NULL, has_place));
+    crewi_map *map = map_new(pool, job, input, call, crewi_result_state(call, ret_result != NULL, has_place));
     status = map ? crewi_gate_enter(pool) : CREW_NO_MEMORY;
     if (status == CREW_OK) {
-        if (ret_result) {
+        if (ret_result && !is_inner)
             crewi_handle_count(map->result.task.shard);
+        if (ret_result)
             *ret_result = &map->result;
-        }
         map_submit(pool, map, run_here);
         return CREW_OK;
     }
@@ -511,4 +341,64 @@ crew_status crewi_map_start(crew_pool *pool, const crew_job *job, const struct c
     if (has_place)
         crewi_place_give(pool);
     return crewi_pool_refuse(pool, status, call->error);
+}
+
+/* ---- with the caller's help ---- */
+
+struct map_here {
+    crew_pool *pool;
+    const crew_job *job;
+    const struct crewi_map_input *input;
+    const crew_call *call;
+    crew_result *result; /* what is still to be waited for; NULL: nothing */
+    crew_status status;  /* where result is NULL */
+};
+
+/* The map is through, and nobody else has anything of it: no step of the result is needed. */
+static bool map_here_settle(struct map_here *here, crewi_map *map)
+{
+    crewi_task *task = &map->result.task;
+    uint32_t state = crewi_atomic_u32_load(&task->state);
+    if (crewi_phase(state) != CREWI_DONE || crewi_atomic_u32_load(&task->refs) != 1)
+        return false;
+    here->status = crewi_outcome(state);
+    if (here->status != CREW_OK && here->call->error)
+        crewi_result_error(&map->result, here->call->error);
+    map_free(task);
+    return true;
+}
+
+static void map_here_run(void *opaque)
+{
+    struct map_here *here = opaque;
+    crew_pool *pool = here->pool;
+    crewi_map *map = map_new(pool, here->job, here->input, here->call, crewi_result_state(here->call, true, false));
+    here->status = map ? crewi_gate_enter(pool) : CREW_NO_MEMORY;
+    if (here->status != CREW_OK) {
+        if (map)
+            map_free(&map->result.task);
+        (void)crewi_pool_refuse(pool, here->status, here->call->error);
+        return;
+    }
+    if (crewi_map_prepare_part(map))
+        crewi_submit(pool, &map->result.task, CREWI_OFFERED);
+    crewi_run_guarded(crewi_map_take_part, &map->result.task);
+    if (crewi_pool_is_forked(pool))
+        here->status = CREW_FORKED;
+    else if (!map_here_settle(here, map))
+        here->result = &map->result;
+}
+
+bool crewi_map_run_here(crew_pool *pool, const crew_job *job, const struct crewi_map_input *input,
+                        const crew_call *call, crew_result **ret_result, crew_status *ret_status)
+{
+    struct map_here here = {.pool = pool, .job = job, .input = input, .call = call};
+    bool is_outside = pool->helping && pool->options.kind == CREW_THREADS && !crewi_frame_inside(pool);
+    if (!is_outside || input->n == 0 || pool->options.queue_max > 0 || !crewi_stack_is_enough())
+        return false;
+    if (!crewi_visit(pool, map_here_run, &here))
+        return false;
+    *ret_result = here.result;
+    *ret_status = here.status;
+    return true;
 }

@@ -27,22 +27,15 @@ static crew_status map_begin(crew_pool *pool, const crew_job *job, const struct 
                              const crew_call *call, crew_result **ret_result)
 {
     crew_status status = map_check(job, input, call);
-    return status == CREW_OK ? crewi_map_start(pool, job, input, call, ret_result) : status;
+    return status == CREW_OK ? crewi_map_start(pool, job, input, call, false, ret_result) : status;
 }
 
-/* The arrays are borrowed: returns only when no job can touch them any more. */
-static crew_status map_blocking(crew_pool *pool, const crew_job *job, const struct crewi_map_input *input,
-                                const crew_call *call)
+/* The arrays are borrowed: returns only when no job can touch them any more. Where the wait is refused before anything has started
+ * it is as if the map had never been accepted. */
+static crew_status map_wait_out(crew_result *result, const crew_call *call)
 {
-    crew_result *result;
-    if (!crewi_wait_is_possible(pool))
-        return crewi_refuse(call->error, CREW_TOO_DEEP, "no stack is left to run items on, and no thread to stand in");
-    crew_status status = map_begin(pool, job, input, call, &result);
-    if (status != CREW_OK)
-        return status;
-    status = crewi_wait(&result->task, CREWI_NEVER, 0);
+    crew_status status = crewi_wait(&result->task, CREWI_NEVER, 0);
     if (status == CREW_TOO_DEEP && crewi_map_withdraw(result)) {
-        crewi_handle_discount(result->task.shard);
         crewi_task_unref(&result->task);
         return crewi_refuse(call->error, status, "the wait for it could not be served");
     }
@@ -51,8 +44,25 @@ static crew_status map_blocking(crew_pool *pool, const crew_job *job, const stru
     status = crew_result_status(result);
     if (status != CREW_OK && call->error)
         crewi_result_error(result, call->error);
-    crew_result_destroy(result);
+    crewi_result_let_go(result);
     return status;
+}
+
+static crew_status map_blocking(crew_pool *pool, const crew_job *job, const struct crewi_map_input *input,
+                                const crew_call *call)
+{
+    crew_result *result = NULL;
+    if (!crewi_wait_is_possible(pool))
+        return crewi_refuse(call->error, CREW_TOO_DEEP, "no stack is left to run items on, and no thread to stand in");
+    crew_status status = map_check(job, input, call);
+    if (status != CREW_OK)
+        return status;
+    if (!crewi_map_run_here(pool, job, input, call, &result, &status)) {
+        status = crewi_map_start(pool, job, input, call, true, &result);
+        if (status != CREW_OK)
+            return status;
+    }
+    return result ? map_wait_out(result, call) : status;
 }
 
 crew_status crew_map(crew_pool *pool, const crew_job *job, const void *args, size_t n, void *ret_values,

@@ -302,10 +302,9 @@ static bool result_is_mine(const crew_result *result, uint32_t state)
            crewi_atomic_u32_load(&result->task.refs) == 1;
 }
 
-static void result_let_go(crew_result *result)
+void crewi_result_let_go(crew_result *result)
 {
     crewi_task *task = &result->task;
-    crewi_handle_discount(task->shard);
     crewi_task_ref(task);
     uint32_t state = crewi_task_give_up(task, CREWI_HANDLE);
     if (crewi_phase(state) == CREWI_DONE)
@@ -333,5 +332,6 @@ void crew_result_destroy(crew_result *result)
         if (!result_runs_here(result))
             (void)crewi_wait(task, CREWI_NEVER, CREWI_WAIT_MUST);
     }
-    result_let_go(result);
+    crewi_handle_discount(task->shard);
+    crewi_result_let_go(result);
 }

@@ -49,6 +49,9 @@ void crewi_result_drop_error(crew_result *result);
 /* Where `status` is CREW_BROKEN: the pool's reason. */
 void crewi_result_keep_pool_error(crew_result *result, crew_status status);
 
+/* The end of what is a handle, but not counted as one of the user's. */
+void crewi_result_let_go(crew_result *result);
+
 /* The error as the user shall see it. */
 void crewi_result_error(const crew_result *result, crew_error *ret_error);
 const void *crewi_result_value(const crew_result *result);
@@ -85,8 +88,14 @@ struct crewi_map_input {
     void *values;
 };
 
-/* Accepts and submits a map. `ret_result` NULL: without a handle. */
+/* Accepts and submits a map. `ret_result` NULL: without a handle; `is_inner`: what it gets is not the user's. */
 crew_status crewi_map_start(crew_pool *pool, const crew_job *job, const struct crewi_map_input *input,
-                            const crew_call *call, crew_result **ret_result);
+                            const crew_call *call, bool is_inner, crew_result **ret_result);
+
+/* A map that an outsider waits for, who takes part in it from the start. False: not now, nothing was done: helping is off, or nobody may
+ * execute beside those who do. Else *ret_status is how it ended or why it was refused, unless *ret_result is what is still to be
+ * waited for: it is no handle of the user's. */
+bool crewi_map_run_here(crew_pool *pool, const crew_job *job, const struct crewi_map_input *input,
+                        const crew_call *call, crew_result **ret_result, crew_status *ret_status);
 
 #endif

@@ -226,21 +226,15 @@ unsigned crewi_thread_hash(void)
 
 /* ---- processes ---- */
 
-static crewi_atomic_u32 linux_generation;
+crewi_atomic_u32 crewi_fork_count;
 static pthread_mutex_t linux_fork_lock = PTHREAD_MUTEX_INITIALIZER; /* guards registering */
 static void (*linux_in_child)(void);
 static crewi_atomic_u32 linux_is_watching; /* 1: registered; read without the lock, which a fork may leave held */
 
 static void linux_forked(void)
 {
-    (void)crewi_atomic_u32_fetch_add(&linux_generation, 1);
+    (void)crewi_atomic_u32_fetch_add(&crewi_fork_count, 1);
     linux_in_child(); /* written before this handler was registered */
-}
-
-uint32_t crewi_fork_generation(void)
-{
-    /* relaxed: changes only in fork's child, before its only thread returns from fork */
-    return crewi_atomic_u32_load_relaxed(&linux_generation);
 }
 
 bool crewi_fork_watch(void (*in_child)(void))

@@ -78,8 +78,15 @@ unsigned crewi_thread_hash(void);
 
 /* ---- processes ---- */
 
-/* Grows by one in every child of fork; the same number in all threads of one process. */
-uint32_t crewi_fork_generation(void);
+/* Grows by one in every child of fork; the same number in all threads of one process. Asked after every item of a map: so it
+ * is read in place. */
+extern crewi_atomic_u32 crewi_fork_count;
+
+static inline uint32_t crewi_fork_generation(void)
+{
+    /* relaxed: changes only in fork's child, before its only thread returns from fork */
+    return crewi_atomic_u32_load_relaxed(&crewi_fork_count);
+}
 
 /* Makes the above work, and has `in_child` called in the child before fork returns there; the first call counts.
  * False: no memory. */

@@ -190,6 +190,13 @@ static bool serial_take(crew_pool *pool, crewi_task *task)
     return false;
 }
 
+static bool serial_take_back(crew_pool *pool, crewi_task *task)
+{
+    (void)pool;
+    (void)task;
+    return false;
+}
+
 static void serial_retract(crew_pool *pool)
 {
     (void)pool;
@@ -307,6 +314,7 @@ const struct crewi_backend crewi_backend_serial = {
     .open = serial_open,
     .submit = serial_submit,
     .take = serial_take,
+    .take_back = serial_take_back,
     .retract = serial_retract,
     .enter = serial_enter,
     .leave = serial_leave,

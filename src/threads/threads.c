@@ -155,6 +155,7 @@ static crewi_engine *engine_new(crew_pool *pool)
     engine->is_taken = (bool *)(void *)(engine->slots + slots_max);
     crewi_queue_init(&engine->injector);
     crewi_queue_init(&engine->urgent);
+    crewi_atomic_ptr_init(&engine->offered, NULL);
     crewi_atomic_u32_init(&engine->guests_used, 0);
     for (unsigned i = 0; i < CREWI_DESKS; i++) {
         crewi_deque_init(&engine->guests[i]);
@@ -266,6 +267,9 @@ static void threads_sweep(crew_pool *pool)
     for (unsigned i = 0; i < CREWI_HATCHES; i++)
         sweep_hatch(&pool->hatches[i], status);
     sweep_queue(&engine->injector, status);
+    crewi_task *offered = crewi_atomic_ptr_exchange(&engine->offered, NULL);
+    if (offered)
+        sweep_end(offered, status);
     for (unsigned i = 0; i < CREWI_DESKS; i++)
         sweep_deque(&engine->guests[i], status);
     unsigned used = crewi_atomic_u32_load(&engine->slots_used);
@@ -380,11 +384,33 @@ static bool hatch_push(crew_pool *pool, crewi_task *task)
     return crewi_hatch_push_and_unlock(pool, crewi_hatch_lock(pool), task);
 }
 
+static bool engine_offer(crewi_engine *engine, crewi_task *task)
+{
+    void *nobody = NULL;
+    return !crewi_atomic_ptr_load(&engine->offered) && crewi_atomic_ptr_cas(&engine->offered, &nobody, task);
+}
+
+static bool threads_take_back(crew_pool *pool, crewi_task *task)
+{
+    void *found = task;
+    return crewi_atomic_ptr_cas(&crewi_engine_of(pool)->offered, &found, NULL);
+}
+
+/* New work goes to the thread's own queue or, from outside, into a hatch. */
+static bool engine_push_new(crewi_engine *engine, crewi_task *task)
+{
+    struct crewi_local *local = crewi_local_here(engine->pool);
+    return local ? own_push(engine, local, task) : hatch_push(engine->pool, task);
+}
+
 static void threads_submit(crew_pool *pool, crewi_task *task, enum crewi_where where)
 {
     crewi_engine *engine = crewi_engine_of(pool);
-    struct crewi_local *local = where == CREWI_NEXT ? crewi_local_here(pool) : NULL;
-    bool is_pushed = local ? own_push(engine, local, task) : where == CREWI_NEXT && hatch_push(pool, task); /* [S1] */
+    bool is_pushed = false; /* [S1] */
+    if (where == CREWI_OFFERED)
+        is_pushed = engine_offer(engine, task);
+    if (!is_pushed && (where == CREWI_NEXT || where == CREWI_OFFERED))
+        is_pushed = engine_push_new(engine, task);
     if (!is_pushed)
         crewi_queue_push(where == CREWI_URGENT ? &engine->urgent : &engine->injector, &task->link);
     crewi_work_arrived(engine); /* [S2] */
@@ -469,6 +495,7 @@ const struct crewi_backend crewi_backend_threads = {
     .hatch_pushed = threads_hatch_pushed,
     .submit = threads_submit,
     .take = threads_take,
+    .take_back = threads_take_back,
     .retract = threads_retract,
     .enter = threads_enter,
     .leave = threads_leave,

@@ -65,6 +65,7 @@ typedef struct crewi_engine {
     unsigned slots_max;    /* workers and spares */
     unsigned spinners_max; /* threads that execute or look around, before nobody else may look around; 0: nobody ever */
     crewi_queue injector, urgent;
+    crewi_atomic_ptr offered;        /* a task that its submitter may take back, or NULL */
     crewi_deque guests[CREWI_DESKS]; /* what the jobs of outside helpers submit; owned by who has the desk */
     crewi_atomic_u32 guests_used;    /* bit i: guests[i] was used some time */
     crewi_atomic_size dead;          /* entries that died in some queue since the last compaction */

@@ -38,6 +38,8 @@ bool crewi_engine_has_work(crewi_engine *engine)
             return true;
     if (guests_have_work(engine))
         return true;
+    if (crewi_atomic_ptr_load(&engine->offered))
+        return true;
     unsigned used = crewi_atomic_u32_load(&engine->slots_used);
     for (unsigned i = 0; i < used; i++) {
         crewi_slot *slot = engine_slot(engine, i);
@@ -97,6 +99,11 @@ static crewi_task *worker_next_injected(crewi_slot *slot)
     return worker_refill(slot);
 }
 
+static crewi_task *engine_next_offered(crewi_engine *engine)
+{
+    return crewi_atomic_ptr_load(&engine->offered) ? crewi_atomic_ptr_exchange(&engine->offered, NULL) : NULL;
+}
+
 static uint64_t slot_random(crewi_slot *slot)
 {
     slot->random ^= slot->random << 13;
@@ -134,7 +141,7 @@ static crewi_task *worker_steal(crewi_slot *self)
 static crewi_task *worker_next_fair(crewi_slot *slot)
 {
     bool own_turn = slot->ticks / FAIR_EVERY % 2 == 0;
-    crewi_task *task = own_turn ? crewi_deque_steal(&slot->deque) : NULL;
+    crewi_task *task = own_turn ? crewi_deque_steal(&slot->deque) : engine_next_offered(slot->engine);
     return task ? task : worker_next_injected(slot);
 }
 
@@ -147,6 +154,8 @@ static crewi_task *worker_next(crewi_slot *slot)
         task = crewi_deque_pop(&slot->deque);
     if (!task)
         task = worker_next_injected(slot);
+    if (!task)
+        task = engine_next_offered(slot->engine);
     return task ? task : worker_steal(slot);
 }
 
