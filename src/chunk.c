@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* Items and chunks of an iterator: how they are run, and how they end. */
-#include <string.h>
-
+/* How the items of an iterator are run, chunk by chunk, and how they end.
+ *
+ * Chunks have no queue entries of their own: the iterator's entry calls a worker, who claims chunk after chunk. Before it runs one, it
+ * puts the entry back if more have not started: so another worker can join, and no item that blocks holds up those behind it. */
 #include "backend.h"
 #include "iterator.h"
+
+enum { LOOK_EVERY = 64 }; /* chunks after which a worker looks at the clock and at the source, at the latest */
 
 /* ---- items ---- */
 
@@ -20,20 +23,9 @@ static size_t item_argument_size(const crew_iterator *iterator)
     return iterator->source.items ? 0 : aligned(iterator->job->arg_size);
 }
 
-static size_t item_size(const crew_iterator *iterator)
+size_t crewi_item_size(const crew_iterator *iterator)
 {
-    return aligned(sizeof(crewi_item)) + item_argument_size(iterator) + iterator->job->result_size;
-}
-
-crewi_item *crewi_item_new(crew_iterator *iterator)
-{
-    crewi_shard *shard;
-    crewi_item *item = crewi_cell_new(crewi_task_pool(&iterator->task), item_size(iterator), &shard);
-    if (!item)
-        return NULL;
-    memset(item, 0, sizeof *item);
-    item->shard = shard;
-    return item;
+    return aligned(sizeof(crewi_item)) + item_argument_size(iterator) + aligned(iterator->job->result_size);
 }
 
 void *crewi_item_argument(const crew_iterator *iterator, const crewi_item *item)
@@ -58,138 +50,14 @@ void crewi_item_drop_argument(const crew_iterator *iterator, crewi_item *item)
         iterator->job->drop_arg(crewi_item_argument(iterator, item), iterator->context);
 }
 
-void crewi_item_free(crew_iterator *iterator, crewi_item *item)
+void crewi_item_drop(const crew_iterator *iterator, crewi_item *item)
 {
-    bool has_value = item->is_done && item->status == CREW_OK;
-    if (has_value && iterator->job->drop_result)
+    if (crewi_item_outcome(item) == CREW_OK && iterator->job->drop_result)
         iterator->job->drop_result(crewi_item_value(iterator, item), iterator->context);
     crewi_failure_drop(&item->failure);
-    crewi_cell_free(item->shard, item, item_size(iterator));
 }
 
-/* ---- chunks ---- */
-
-static const struct crewi_task_kind kind_chunk;
-
-static crewi_chunk *chunk_of(const crewi_task *task)
-{
-    return CREWI_CONTAINER_OF((crewi_task *)(uintptr_t)task, crewi_chunk, task);
-}
-
-crewi_chunk *crewi_chunk_new(crew_iterator *iterator)
-{
-    crewi_shard *shard;
-    crewi_chunk *chunk = crewi_cell_new(crewi_task_pool(&iterator->task), sizeof *chunk, &shard);
-    if (!chunk)
-        return NULL;
-    memset(chunk, 0, sizeof *chunk);
-    crewi_task_init(&chunk->task, &kind_chunk, shard, CREWI_PENDING, 2); /* the entry's and the end's */
-    chunk->iterator = iterator;
-    crewi_task_ref(&iterator->task);
-    return chunk;
-}
-
-void crewi_chunk_add(crewi_chunk *chunk, crewi_item *item)
-{
-    item->chunk = chunk;
-    if (chunk->last)
-        chunk->last->chunk_next = item;
-    else
-        chunk->first = item;
-    chunk->last = item;
-    chunk->count++;
-}
-
-static void chunk_free(crewi_task *task)
-{
-    crewi_chunk *chunk = chunk_of(task);
-    crewi_task *iterator = &chunk->iterator->task;
-    crewi_cell_free(task->shard, chunk, sizeof *chunk);
-    crewi_task_unref(iterator);
-}
-
-void crewi_chunk_abandon(crewi_chunk *chunk)
-{
-    crewi_task_unref(&chunk->task);
-    crewi_task_unref(&chunk->task);
-}
-
-static void chunk_unlist(crewi_chunk *chunk)
-{
-    if (chunk->previous)
-        chunk->previous->next = chunk->next;
-    else
-        chunk->iterator->chunks = chunk->next;
-    if (chunk->next)
-        chunk->next->previous = chunk->previous;
-}
-
-static void chunk_list(crewi_chunk *chunk)
-{
-    crew_iterator *iterator = chunk->iterator;
-    chunk->previous = NULL;
-    chunk->next = iterator->chunks;
-    if (chunk->next)
-        chunk->next->previous = chunk;
-    iterator->chunks = chunk;
-}
-
-/* Listed, it may have been run by a helper already: the entry's reference is still ours to give. */
-static void chunk_submit(crewi_chunk *chunk)
-{
-    crew_iterator *iterator = chunk->iterator;
-    crewi_task_ref(&iterator->task);
-    crewi_submit(crewi_task_pool(&iterator->task), &chunk->task, CREWI_BEHIND);
-    crewi_iterator_wake(iterator);
-    crewi_task_unref(&iterator->task);
-}
-
-static void iterator_append(crew_iterator *iterator, crewi_item *item)
-{
-    item->next = NULL;
-    if (iterator->first)
-        iterator->last->next = item;
-    else
-        iterator->first = item;
-    iterator->last = item;
-}
-
-/* From the moment that its items can be seen the chunk can be claimed. */
-void crewi_chunk_publish(crewi_chunk *chunk)
-{
-    crew_iterator *iterator = chunk->iterator;
-    crewi_gate_enter_inside(crewi_task_pool(&iterator->task)); /* the puller's own count keeps the pool so far */
-    crewi_lock_acquire(&iterator->lock);
-    for (crewi_item *item = chunk->first; iterator->is_ordered && item; item = item->chunk_next)
-        iterator_append(iterator, item);
-    chunk_list(chunk);
-    crewi_lock_release(&iterator->lock);
-    chunk_submit(chunk);
-}
-
-/* Claimed: from "not started" to "running". */
-static void chunk_start(crewi_chunk *chunk)
-{
-    crew_iterator *iterator = chunk->iterator;
-    crewi_lock_acquire(&iterator->lock);
-    chunk_unlist(chunk);
-    iterator->running++;
-    crewi_lock_release(&iterator->lock);
-    crewi_count(crewi_task_pool(&chunk->task), CREWI_STARTED);
-}
-
-static void chunk_finish(crewi_chunk *chunk)
-{
-    crew_iterator *iterator = chunk->iterator;
-    crew_pool *pool = crewi_task_pool(&chunk->task);
-    crewi_lock_acquire(&iterator->lock);
-    iterator->running--;
-    crewi_lock_release(&iterator->lock);
-    crewi_iterator_wake(iterator);
-    crewi_count(pool, CREWI_ENDED);
-    crewi_task_unref(&chunk->task);
-    crewi_gate_leave(pool);
-}
+/* ---- how an item ends ---- */
 
 static void item_keep_pool_error(crew_iterator *iterator, crewi_item *item)
 {
@@ -200,20 +68,28 @@ static void item_keep_pool_error(crew_iterator *iterator, crewi_item *item)
     crewi_failure_keep(&item->failure, crewi_cells_of(iterator->task.shard), &error);
 }
 
-/* The item's last moment with its runner: from here on it is the consumer's. */
-static void item_settle(crew_iterator *iterator, crewi_item *item, crew_status status)
+/* In input order only the next item is waited for. Whoever takes the one before it looks for waiters, too, after it has
+ * counted that as taken: so if we see an old count, it sees that this one is done. */
+static void item_tell(crew_iterator *iterator, size_t index)
 {
-    crewi_count(crewi_task_pool(&iterator->task), status == CREW_OK ? CREWI_SUCCEEDED : CREWI_FAILED);
+    if (!(crewi_atomic_u32_load(&iterator->task.state) & CREWI_WAITERS))
+        return;
+    if (!iterator->is_ordered || crewi_atomic_u64_load(&iterator->taken) == index)
+        crewi_iterator_wake(iterator);
+}
+
+/* The item's last moment with its runner: from here on it is the consumer's. */
+static void item_settle(crew_iterator *iterator, struct crewi_local *local, crewi_item *item, crew_status status)
+{
+    size_t index = item->index;
+    crewi_count_by(crewi_task_pool(&iterator->task), local, status == CREW_OK ? CREWI_SUCCEEDED : CREWI_FAILED);
     crewi_item_drop_argument(iterator, item);
     if (status == CREW_BROKEN)
         item_keep_pool_error(iterator, item);
-    crewi_lock_acquire(&iterator->lock);
-    item->status = status;
-    item->is_done = true;
+    crewi_atomic_u32_store(&item->state, 1 + (uint32_t)status);
     if (!iterator->is_ordered)
-        iterator_append(iterator, item);
-    crewi_lock_release(&iterator->lock);
-    crewi_iterator_wake(iterator);
+        crewi_queue_push(&iterator->done, &item->link);
+    item_tell(iterator, index);
 }
 
 static void item_fail(crew_iterator *iterator, crewi_item *item, crew_status status, int code, const crewi_frame *frame)
@@ -221,7 +97,7 @@ static void item_fail(crew_iterator *iterator, crewi_item *item, crew_status sta
     crew_error error;
     crewi_error_from_frame(&error, status, code, frame, iterator->job);
     crewi_failure_keep(&item->failure, crewi_cells_of(iterator->task.shard), &error);
-    item_settle(iterator, item, status);
+    item_settle(iterator, frame->local, item, status);
 }
 
 /* What an item is to end as that has not started: CREW_OK to run it. */
@@ -237,11 +113,11 @@ static bool item_run(crew_iterator *iterator, crewi_item *item, crewi_frame *fra
 {
     crew_status verdict = item_verdict(iterator);
     if (verdict != CREW_OK)
-        return item_settle(iterator, item, verdict), true;
-    crewi_frame_enter(frame, CREWI_FRAME_JOB, crewi_task_pool(&iterator->task), &iterator->task);
-    frame->stop = &iterator->task.state;
+        return item_settle(iterator, frame->local, item, verdict), true;
     frame->index = item->index;
     frame->part = item;
+    frame->has_message = false;
+    crewi_frame_return(frame);
     int code =
         iterator->job->fn(crewi_item_argument(iterator, item), crewi_item_value(iterator, item), iterator->context);
     crewi_frame_leave(frame);
@@ -250,88 +126,140 @@ static bool item_run(crew_iterator *iterator, crewi_item *item, crewi_frame *fra
     if (code)
         item_fail(iterator, item, CREW_FAILED, code, frame);
     else
-        item_settle(iterator, item, CREW_OK);
+        item_settle(iterator, frame->local, item, CREW_OK);
     return true;
 }
 
-void crewi_chunk_run_claimed(crewi_task *task, crewi_frame *frame)
+/* ---- chunks ---- */
+
+/* Through with it. */
+static void chunk_finish(crew_iterator *iterator, struct crewi_local *local)
 {
-    crewi_chunk *chunk = chunk_of(task);
-    crew_iterator *iterator = chunk->iterator;
-    chunk_start(chunk);
-    for (crewi_item *item = chunk->first, *next; item; item = next) {
-        next = item->chunk_next;
+    crew_pool *pool = crewi_task_pool(&iterator->task);
+    crewi_count_by(pool, local, CREWI_ENDED);
+    crewi_gate_leave_by(pool, local);
+}
+
+/* Runs a chunk that the caller has claimed. False: this is a fork's child now. */
+static bool chunk_run(crew_iterator *iterator, crewi_item *item, crewi_frame *frame)
+{
+    crewi_count_by(crewi_task_pool(&iterator->task), frame->local, CREWI_STARTED);
+    uint32_t left = crewi_atomic_u32_load_relaxed(&item->count); /* relaxed: claimed */
+    frame->range_end = item->index + left;
+    for (crewi_link *next; left > 0; left--) {
+        next = item->link.next; /* once it is settled, the item is another's */
         if (!item_run(iterator, item, frame))
-            return;
+            return false;
+        item = left > 1 ? CREWI_CONTAINER_OF(next, crewi_item, link) : NULL;
     }
-    chunk_finish(chunk);
+    chunk_finish(iterator, frame->local);
+    return true;
 }
 
-void crewi_chunk_end_claimed(crewi_chunk *chunk, crew_status status)
+static void chunk_end(crew_iterator *iterator, crewi_item *item, crew_status status)
 {
-    crew_iterator *iterator = chunk->iterator;
-    chunk_start(chunk);
-    for (crewi_item *item = chunk->first, *next; item; item = next) {
-        next = item->chunk_next;
-        item_settle(iterator, item, status);
+    struct crewi_local *local = crewi_local_here(crewi_task_pool(&iterator->task));
+    crewi_count_by(crewi_task_pool(&iterator->task), local, CREWI_STARTED);
+    uint32_t left = crewi_atomic_u32_load_relaxed(&item->count); /* relaxed: claimed */
+    for (crewi_link *next; left > 0; left--) {
+        next = item->link.next;
+        item_settle(iterator, local, item, status);
+        item = left > 1 ? CREWI_CONTAINER_OF(next, crewi_item, link) : NULL;
     }
-    chunk_finish(chunk);
+    chunk_finish(iterator, local);
 }
 
-static bool chunk_run(crewi_task *task, crewi_frame *frame)
+/* Whoever claims chunks has counted itself before: what is claimed never seems to be neither unstarted nor running. */
+static void running_begin(crew_iterator *iterator)
 {
-    if (crewi_task_claim(task))
-        crewi_chunk_run_claimed(task, frame);
-    return false;
+    (void)crewi_atomic_u32_fetch_add(&iterator->running, 1);
 }
 
-static bool chunk_end(crewi_task *task, crew_status status)
+static void running_end(crew_iterator *iterator)
 {
-    if (crewi_task_claim(task))
-        crewi_chunk_end_claimed(chunk_of(task), status);
-    return false;
+    (void)crewi_atomic_u32_fetch_sub(&iterator->running, 1);
+    crewi_iterator_wake(iterator);
 }
 
-static bool chunk_is_dead(const crewi_task *task)
+static void frame_prepare(crew_iterator *iterator, crewi_frame *frame)
 {
-    return crewi_phase(crewi_atomic_u32_load(&task->state)) != CREWI_PENDING;
+    crewi_frame_enter(frame, CREWI_FRAME_JOB, crewi_task_pool(&iterator->task), &iterator->task);
+    frame->stop = &iterator->task.state;
+    crewi_frame_leave(frame);
 }
 
-static const struct crewi_task_kind kind_chunk = {
-    .run = chunk_run, .end = chunk_end, .is_dead = chunk_is_dead, .free = chunk_free};
+/* After 1, 2, 4 … chunks, so that few long ones do not take more than twice their turn, and short ones do not pay for the clock. */
+static bool is_time_to_look(size_t chunks)
+{
+    return (chunks & (chunks - 1)) == 0 || chunks % LOOK_EVERY == 0;
+}
+
+static bool chunks_may_go_on(crew_iterator *iterator, int64_t end_ns)
+{
+    uint64_t ahead = crewi_line_arrived(iterator) - crewi_atomic_u64_load(&iterator->taken);
+    if (iterator->window - ahead >= iterator->refill) { /* a guess, so that the consumers' lock is left alone */
+        crewi_lock_acquire(&iterator->lock);
+        bool can_pull = !iterator->is_starved && crewi_iterator_can_pull(iterator, iterator->refill);
+        crewi_lock_release(&iterator->lock);
+        if (can_pull)
+            return false;
+    }
+    return crewi_clock_now_ns() < end_ns;
+}
+
+bool crewi_chunks_run(crew_iterator *iterator, crewi_frame *frame, int64_t end_ns)
+{
+    crewi_item *item;
+    frame_prepare(iterator, frame);
+    running_begin(iterator);
+    for (size_t chunks = 1; (item = crewi_line_claim(iterator)); chunks++) {
+        if (crewi_line_has_unstarted(iterator))
+            crewi_iterator_call(iterator, CREWI_LAZILY);
+        if (!chunk_run(iterator, item, frame))
+            return false;
+        if (is_time_to_look(chunks) && !chunks_may_go_on(iterator, end_ns))
+            break;
+    }
+    running_end(iterator);
+    return true;
+}
+
+void crewi_chunk_help(crew_iterator *iterator, crewi_frame *frame)
+{
+    frame->range_first = 0;
+    frame_prepare(iterator, frame);
+    running_begin(iterator);
+    /* Ordered: of those that have not started only the next to be taken will do. Who takes it waits until it is done. */
+    crewi_item *item = iterator->is_ordered ? crewi_line_claim_at(iterator, crewi_atomic_u64_load(&iterator->taken))
+                                            : crewi_line_claim(iterator);
+    if (item && !chunk_run(iterator, item, frame))
+        return;
+    running_end(iterator);
+}
+
+void crewi_chunks_end(crew_iterator *iterator, crew_status status)
+{
+    running_begin(iterator);
+    for (crewi_item *item; (item = crewi_line_claim(iterator));)
+        chunk_end(iterator, item, status);
+    running_end(iterator);
+}
 
 /* ---- a lost thread ---- */
 
-/* The rest of its chunk becomes a chunk of its own; without memory for that, it shares the fate of the lost item. */
-static void chunk_hand_on(crewi_chunk *chunk, crewi_item *rest)
+void crewi_chunk_lost(crew_iterator *iterator, crewi_item *item, crewi_frame *frame)
 {
-    crew_iterator *iterator = chunk->iterator;
-    crewi_chunk *heir = crewi_chunk_new(iterator);
-    if (heir)
+    crewi_link *next = item->link.next;
+    uint32_t left = (uint32_t)(frame->range_end - item->index - 1);
+    if (left > 0) {
         crewi_gate_enter_inside(crewi_task_pool(&iterator->task));
-    crewi_lock_acquire(&iterator->lock);
-    for (crewi_item *item = rest, *next; heir && item; item = next) {
-        next = item->chunk_next;
-        item->chunk_next = NULL;
-        crewi_chunk_add(heir, item);
+        crewi_line_give_back(iterator, CREWI_CONTAINER_OF(next, crewi_item, link), left);
     }
-    if (heir)
-        chunk_list(heir);
-    crewi_lock_release(&iterator->lock);
-    if (heir)
-        chunk_submit(heir);
-    for (crewi_item *item = heir ? NULL : rest, *next; item; item = next) {
-        next = item->chunk_next;
-        item_settle(iterator, item, CREW_WORKER_LOST);
-    }
-}
-
-void crewi_chunk_lost(crewi_item *item, crewi_frame *frame)
-{
-    crewi_chunk *chunk = item->chunk;
-    crewi_item *rest = item->chunk_next;
-    item_fail(chunk->iterator, item, CREW_WORKER_LOST, 0, frame);
-    if (rest)
-        chunk_hand_on(chunk, rest);
-    chunk_finish(chunk);
+    item_fail(iterator, item, CREW_WORKER_LOST, 0, frame);
+    if (crewi_atomic_u32_load(&iterator->task.state) & CREWI_STOP)
+        crewi_chunks_end(iterator, CREW_CANCELLED); /* a call may have been withdrawn for good */
+    else if (crewi_line_has_unstarted(iterator))
+        crewi_iterator_call(iterator, CREWI_BEHIND);
+    chunk_finish(iterator, frame->local);
+    running_end(iterator);
 }

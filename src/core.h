@@ -156,6 +156,7 @@ void crewi_task_poke(crewi_task *task);
 enum crewi_where {
     CREWI_NEXT,   /* where new work goes: from a worker, before what it submitted earlier; else in order */
     CREWI_BEHIND, /* behind what is queued: it had its turn, and goes on later */
+    CREWI_LAZILY, /* the same, where it is enough that somebody who dozes will see it */
     CREWI_URGENT, /* before everything else, at the bottom of a stack */
     CREWI_OFFERED /* as new, and where it may be taken back soon: by whoever submitted it, with backend->take_back */
 };
@@ -192,6 +193,7 @@ struct crewi_frame {
 crewi_frame *crewi_frame_top(void);
 void crewi_frame_enter(crewi_frame *frame, enum crewi_frame_kind kind, crew_pool *pool, crewi_task *task);
 void crewi_frame_leave(crewi_frame *frame);
+void crewi_frame_return(crewi_frame *frame);
 /* The innermost frame of this thread that belongs to `pool` and runs user code (or is the worker's bottom). */
 crewi_frame *crewi_frame_inside(const crew_pool *pool);
 /* Everything on this thread stops executing, because it waits or is in a source; and goes on. */
@@ -444,6 +446,7 @@ static inline void crewi_gate_leave_by(crew_pool *pool, struct crewi_local *loca
 bool crewi_gate_is_exact(crew_pool *pool);
 /* A worker has nothing to do: what it took in bulk goes back. */
 void crewi_gate_flush(crew_pool *pool, struct crewi_local *local);
+void crewi_gate_enter_inside_by(crew_pool *pool, struct crewi_local *local);
 void crewi_gate_enter_inside(crew_pool *pool); /* for what an entered task spawns as part of itself */
 void crewi_gate_leave(crew_pool *pool);
 void crewi_gate_shut(crew_pool *pool, uint64_t bit);

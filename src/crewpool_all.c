@@ -26,6 +26,7 @@
 #include "imap.c"
 #include "iterator.c"
 #include "iterators.c"
+#include "line.c"
 #include "map.c"
 #include "map_calls.c"
 #include "map_claim.c"

@@ -13,8 +13,13 @@ void crewi_desks_init(crew_pool *pool)
 
 void crewi_desks_close(crew_pool *pool, bool is_forked)
 {
-    for (unsigned i = 0; i < CREWI_DESKS; i++)
-        crewi_cache_close(&pool->desks[i].local.cells, is_forked);
+    for (unsigned i = 0; i < CREWI_DESKS; i++) {
+        crewi_desk *desk = &pool->desks[i];
+        if (is_forked)
+            crewi_cache_abandon(&desk->local.cells, crewi_atomic_u32_load(&desk->is_taken) == 0);
+        else
+            crewi_cache_close(&desk->local.cells);
+    }
 }
 
 static bool desk_try(crewi_desk *desk)

@@ -47,6 +47,12 @@ void crewi_frame_leave(crewi_frame *frame)
     crewi_self_set(frame->outer);
 }
 
+void crewi_frame_return(crewi_frame *frame)
+{
+    frame->is_on_stack = true;
+    crewi_self_set(frame);
+}
+
 crewi_frame *crewi_frame_inside(const crew_pool *pool)
 {
     crewi_frame *frame = crewi_frame_top();

@@ -140,7 +140,11 @@ crew_status crewi_gate_enter(crew_pool *pool)
 
 void crewi_gate_enter_inside(crew_pool *pool)
 {
-    struct crewi_local *local = crewi_local_here(pool);
+    crewi_gate_enter_inside_by(pool, crewi_local_here(pool));
+}
+
+void crewi_gate_enter_inside_by(crew_pool *pool, struct crewi_local *local)
+{
     if (local)
         local_take(pool, local);
     else

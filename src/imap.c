@@ -43,17 +43,17 @@ void crewi_iterator_release(crew_iterator *iterator)
         iterator->source.release(iterator->source.user);
 }
 
-/* Hands a chunk over, as far as it was filled. */
+/* Hands a chunk over, as far as it has arrived. Where chunks are single items they are handed over as they arrive. */
 static void pull_publish(crew_iterator *iterator)
 {
-    crewi_lock_acquire(&iterator->lock);
-    crewi_chunk *chunk = iterator->filling;
-    iterator->filling = NULL;
-    crewi_lock_release(&iterator->lock);
-    if (chunk && chunk->count > 0)
-        crewi_chunk_publish(chunk);
-    else if (chunk)
-        crewi_chunk_abandon(chunk);
+    if (iterator->chunk_size == 1 || crewi_line_arrived(iterator) == crewi_line_published(iterator))
+        return;
+    crew_pool *pool = crewi_task_pool(&iterator->task);
+    crewi_gate_enter_inside(pool); /* the puller's own count keeps the pool so far */
+    if (crewi_line_publish(iterator))
+        crewi_iterator_call(iterator, CREWI_LAZILY);
+    else
+        crewi_gate_leave(pool);
 }
 
 void crewi_iterator_end(crew_iterator *iterator, crew_status status, const crew_error *why)
@@ -64,6 +64,7 @@ void crewi_iterator_end(crew_iterator *iterator, crew_status status, const crew_
         iterator->ended = status;
         if (why)
             iterator->error = *why;
+        (void)crewi_atomic_u64_fetch_or(&iterator->arrived, CREWI_ARRIVED_ENDED);
     }
     crewi_lock_release(&iterator->lock);
     if (!iterator->source.items)
@@ -74,9 +75,7 @@ void crewi_iterator_end(crew_iterator *iterator, crew_status status, const crew_
 /* What was pulled so far is handed over, since the puller may be stuck in its source for ever. */
 void crewi_iterator_cut(crew_iterator *iterator)
 {
-    crewi_lock_acquire(&iterator->lock);
-    iterator->is_cut = true;
-    crewi_lock_release(&iterator->lock);
+    (void)crewi_atomic_u64_fetch_or(&iterator->arrived, CREWI_ARRIVED_CUT);
     pull_publish(iterator);
     crewi_iterator_wake(iterator);
 }
@@ -124,47 +123,6 @@ static int source_next(crew_iterator *iterator, crewi_item *item, crewi_frame *f
     return source_pull(iterator, item, frame, ret_error);
 }
 
-/* Under the lock: room for a whole chunk, so that a consumer that takes items one by one does not break chunks up. */
-bool crewi_iterator_has_room(const crew_iterator *iterator)
-{
-    return iterator->ended == CREW_OK &&
-           iterator->window - (iterator->pulled - iterator->taken) >= iterator->chunk_size;
-}
-
-/* Counts the item as pulled before it is, so that the window holds at every instant. */
-static bool item_reserve(crew_iterator *iterator, crewi_item *item)
-{
-    crewi_lock_acquire(&iterator->lock);
-    bool goes_on = iterator->ended == CREW_OK;
-    if (goes_on)
-        item->index = iterator->pulled++;
-    iterator->is_in_source = goes_on;
-    crewi_lock_release(&iterator->lock);
-    return goes_on;
-}
-
-/* The source returned an item. False: after the end of pool or iterator it is nobody's. */
-static bool item_arrive(crew_iterator *iterator, crewi_item *item)
-{
-    crewi_lock_acquire(&iterator->lock);
-    bool is_wanted = !iterator->is_cut;
-    if (is_wanted) {
-        iterator->is_in_source = false;
-        crewi_chunk_add(iterator->filling, item);
-    }
-    crewi_lock_release(&iterator->lock);
-    return is_wanted;
-}
-
-static void item_unpull(crew_iterator *iterator, crewi_item *item)
-{
-    crewi_lock_acquire(&iterator->lock);
-    iterator->pulled--;
-    iterator->is_in_source = false;
-    crewi_lock_release(&iterator->lock);
-    crewi_item_free(iterator, item);
-}
-
 /* The source has said its last word: it is released before anybody can see the end, who may then take its memory away. */
 static void source_end(crew_iterator *iterator, int pulled, const crew_error *error)
 {
@@ -178,46 +136,74 @@ static void source_end(crew_iterator *iterator, int pulled, const crew_error *er
 }
 
 /* No memory to pull into: next says so, once all else is taken. */
-static bool iterator_starve(crew_iterator *iterator)
+static crewi_item *iterator_starve(crew_iterator *iterator)
 {
     crewi_lock_acquire(&iterator->lock);
     iterator->is_starved = true;
     crewi_lock_release(&iterator->lock);
-    return false;
+    return NULL;
 }
 
-/* Pulls one item into the chunk. False: no more now. */
-static bool chunk_pull(crew_iterator *iterator, crewi_frame *frame)
+static bool iterator_is_starved(crew_iterator *iterator)
+{
+    crewi_lock_acquire(&iterator->lock);
+    bool is_starved = iterator->is_starved;
+    crewi_lock_release(&iterator->lock);
+    return is_starved;
+}
+
+/* Has what was pulled counted and, where it is a chunk, handed over. False: after a cut it is nobody's. */
+static bool item_arrive(crew_iterator *iterator, struct crewi_local *local)
+{
+    if (iterator->chunk_size > 1)
+        return crewi_line_arrive(iterator);
+    crewi_gate_enter_inside_by(crewi_task_pool(&iterator->task), local);
+    bool has_arrived = crewi_line_arrive(iterator);
+    if (has_arrived)
+        crewi_iterator_call(iterator, CREWI_LAZILY);
+    else
+        crewi_gate_leave_by(crewi_task_pool(&iterator->task), local);
+    return has_arrived;
+}
+
+/* Pulls one item and appends it to the chunk. NULL: no more now. */
+static crewi_item *chunk_pull(crew_iterator *iterator, crewi_item *last, crewi_frame *frame)
 {
     crew_error error;
-    crewi_item *item = crewi_item_new(iterator);
+    if (crewi_atomic_u64_load(&iterator->arrived) & (CREWI_ARRIVED_ENDED | CREWI_ARRIVED_CUT))
+        return NULL;
+    crewi_item *item = crewi_line_next(iterator);
     if (!item)
         return iterator_starve(iterator);
-    if (!item_reserve(iterator, item)) {
-        crewi_item_free(iterator, item);
-        return false;
-    }
     int pulled = source_next(iterator, item, frame, &error);
     if (crewi_task_is_forked(&iterator->task))
-        return false;
-    if (pulled == 1 && item_arrive(iterator, item))
-        return true;
+        return NULL;
+    if (last)
+        last->link.next = &item->link;
+    if (pulled == 1 && item_arrive(iterator, frame->local))
+        return item;
     if (pulled == 1)
         crewi_item_drop_argument(iterator, item);
-    item_unpull(iterator, item);
-    if (pulled <= 0)
+    else
         source_end(iterator, pulled, &error);
-    return false;
+    return NULL;
 }
 
 /* ---- a run of pulls ---- */
 
+/* Under the lock: room for a whole chunk at least, so that a consumer that takes items one by one does not break chunks up. */
+bool crewi_iterator_can_pull(const crew_iterator *iterator, size_t items)
+{
+    uint64_t ahead = crewi_line_arrived(iterator) - crewi_atomic_u64_load(&iterator->taken);
+    return iterator->ended == CREW_OK && !iterator->is_pulling && iterator->window - ahead >= items;
+}
+
 /* True: the caller is the puller now, and holds a count of the gate that pull_end gives back. */
-static bool pull_begin(crew_iterator *iterator, bool has_gate)
+static bool pull_begin(crew_iterator *iterator, size_t items, bool has_gate)
 {
     crew_pool *pool = crewi_task_pool(&iterator->task);
     crewi_lock_acquire(&iterator->lock);
-    bool begins = !iterator->is_pulling && crewi_iterator_has_room(iterator);
+    bool begins = crewi_iterator_can_pull(iterator, items);
     crew_status status = begins && !has_gate ? crewi_gate_enter(pool) : CREW_OK;
     begins = begins && status == CREW_OK;
     if (begins) {
@@ -232,6 +218,7 @@ static bool pull_begin(crew_iterator *iterator, bool has_gate)
     return begins;
 }
 
+/* The pool may be gone after this, if nothing else holds it. */
 static void pull_end(crew_iterator *iterator)
 {
     crew_pool *pool = crewi_task_pool(&iterator->task);
@@ -244,37 +231,29 @@ static void pull_end(crew_iterator *iterator)
     crewi_gate_leave(pool);
 }
 
-/* Pulls one chunk. False: no more now. */
-static bool pull_chunk(crew_iterator *iterator, crewi_frame *frame)
-{
-    crewi_chunk *chunk = crewi_chunk_new(iterator);
-    if (!chunk)
-        return iterator_starve(iterator);
-    crewi_lock_acquire(&iterator->lock);
-    iterator->filling = chunk;
-    crewi_lock_release(&iterator->lock);
-    bool goes_on = true;
-    for (size_t i = 0; goes_on && i < iterator->chunk_size; i++)
-        goes_on = chunk_pull(iterator, frame);
-    if (crewi_task_is_forked(&iterator->task))
-        return false;
-    pull_publish(iterator);
-    return goes_on;
-}
-
+/* The puller's: whether the window has room for a chunk. */
 static bool pull_has_room(crew_iterator *iterator)
 {
-    crewi_lock_acquire(&iterator->lock);
-    bool has_room = crewi_iterator_has_room(iterator);
-    crewi_lock_release(&iterator->lock);
-    return has_room && crewi_gate_verdict(crewi_task_pool(&iterator->task)) == CREW_OK;
+    uint64_t arrived = crewi_line_arrived(iterator);
+    if (iterator->window - (arrived - iterator->taken_seen) < iterator->chunk_size)
+        iterator->taken_seen = crewi_atomic_u64_load(&iterator->taken);
+    return iterator->window - (arrived - iterator->taken_seen) >= iterator->chunk_size &&
+           crewi_gate_verdict(crewi_task_pool(&iterator->task)) == CREW_OK;
 }
 
 static void pull_chunks(crew_iterator *iterator, crewi_frame *frame, size_t chunks_max)
 {
     bool goes_on = true;
-    for (size_t i = 0; goes_on && i < chunks_max && pull_has_room(iterator); i++)
-        goes_on = pull_chunk(iterator, frame);
+    for (size_t i = 0; goes_on && i < chunks_max && pull_has_room(iterator); i++) {
+        crewi_item *last = NULL;
+        for (size_t j = 0; goes_on && j < iterator->chunk_size; j++) {
+            last = chunk_pull(iterator, last, frame);
+            goes_on = last != NULL;
+        }
+        if (crewi_task_is_forked(&iterator->task))
+            return;
+        pull_publish(iterator);
+    }
 }
 
 /* A source may block: the thread that calls it counts as waiting for all that time. */
@@ -292,86 +271,161 @@ static void pull_chunks_suspended(crew_iterator *iterator, crewi_frame *frame, s
 /* The puller's work; ends with pull_end. */
 static void pull_run(crew_iterator *iterator, crewi_frame *frame, size_t chunks_max)
 {
-    if (iterator->source.items)
+    if (iterator->source.items) {
+        frame->local =
+            crewi_local_here(crewi_task_pool(&iterator->task)); /* all that is asked of a frame not entered */
         pull_chunks(iterator, frame, chunks_max);
-    else
+    } else {
         pull_chunks_suspended(iterator, frame, chunks_max);
-    if (crewi_task_is_forked(&iterator->task))
-        return;
-    bool is_starved = iterator->is_starved; /* only the puller writes it */
-    crewi_task_ref(&iterator->task);        /* pull_end may let go of the last other one */
-    crewi_gate_enter_inside(crewi_task_pool(&iterator->task));
-    pull_end(iterator);
-    if (!is_starved)
-        crewi_iterator_kick(iterator); /* room that came up while we were at it */
-    crewi_gate_leave(crewi_task_pool(&iterator->task));
-    crewi_task_unref(&iterator->task);
+    }
+    if (!crewi_task_is_forked(&iterator->task))
+        pull_end(iterator);
 }
 
+/* ---- asking for a worker that pulls, or runs what was pulled ---- */
+
+/* With a count of the gate, which goes with the entry. */
+static void iterator_call_counted(crew_iterator *iterator, enum crewi_where where)
+{
+    uint32_t state = CREWI_NOT_CALLED;
+    crew_pool *pool = crewi_task_pool(&iterator->task);
+    if (!crewi_atomic_u32_cas(&iterator->call, &state, CREWI_CALLED)) {
+        crewi_gate_leave(pool);
+        return;
+    }
+    crewi_task_ref(&iterator->task);
+    crewi_submit(pool, &iterator->task, where);
+}
+
+/* A worker that comes clears `call` before it looks, and we look at it after there is something to be seen. */
+void crewi_iterator_call(crew_iterator *iterator, enum crewi_where where)
+{
+    if (crewi_atomic_u32_load(&iterator->call))
+        return;
+    crewi_gate_enter_inside(crewi_task_pool(&iterator->task));
+    iterator_call_counted(iterator, where);
+}
+
+static void iterator_call_to_pull(crew_iterator *iterator)
+{
+    crew_pool *pool = crewi_task_pool(&iterator->task);
+    if (crewi_atomic_u32_load(&iterator->call))
+        return;
+    if (crewi_gate_enter(pool) == CREW_OK)
+        iterator_call_counted(iterator, CREWI_BEHIND);
+    else
+        crewi_iterator_close(iterator, pool);
+}
+
+/* No user code is called for the items of an array: whoever notices that there is room, pulls. */
+static void iterator_pull_array(crew_iterator *iterator)
+{
+    crewi_frame not_entered;
+    size_t items = iterator->chunk_size;
+    for (; pull_begin(iterator, items, false); items = iterator->refill)
+        pull_run(iterator, &not_entered, SIZE_MAX);
+}
+
+void crewi_iterator_kick(crew_iterator *iterator)
+{
+    if (iterator->source.items)
+        iterator_pull_array(iterator);
+    else
+        iterator_call_to_pull(iterator);
+}
+
+/* ---- a consumer pulls ---- */
+
+/* Workers that came meanwhile went away again. */
 static void pull_one_body(crewi_task *task, crewi_frame *frame)
 {
-    pull_run(crewi_iterator_of(task), frame, 1);
+    crew_iterator *iterator = crewi_iterator_of(task);
+    crew_pool *pool = crewi_task_pool(task);
+    frame->range_first = 0;
+    crewi_gate_enter_inside(pool);
+    pull_run(iterator, frame, 1);
+    if (crewi_task_is_forked(task))
+        return;
+    if (!iterator_is_starved(iterator))
+        crewi_iterator_kick(iterator);
+    crewi_gate_leave(pool);
 }
 
 bool crewi_iterator_pull_here(crew_iterator *iterator)
 {
-    if (!pull_begin(iterator, false))
+    if (!pull_begin(iterator, iterator->chunk_size, false))
         return false;
     crewi_run_guarded(pull_one_body, &iterator->task);
     return true;
 }
 
-/* ---- asking for a worker that pulls ---- */
+/* ---- a worker has come ---- */
 
-static void iterator_activate(crew_iterator *iterator)
+/* Now that a worker is here, less room will do. */
+static bool iterator_pull_again(crew_iterator *iterator)
+{
+    size_t items = iterator->refill / 4 > iterator->chunk_size ? iterator->refill / 4 : iterator->chunk_size;
+    return !iterator_is_starved(iterator) && pull_begin(iterator, items, false);
+}
+
+enum { PULL_AT_ONCE = 1024 };
+
+#define TURN_NS 500000 /* after which other work gets its turn */
+
+/* Pulls and runs in turn, as long as there is something to do, and until its time is up. False: the latter. */
+static bool iterator_work(crew_iterator *iterator, crewi_frame *frame)
+{
+    int64_t end_ns = crewi_clock_now_ns() + TURN_NS;
+    bool pulls = pull_begin(iterator, iterator->chunk_size, true);
+    do {
+        if (pulls)
+            pull_run(iterator, frame, PULL_AT_ONCE);
+        if (crewi_task_is_forked(&iterator->task) || !crewi_chunks_run(iterator, frame, end_ns))
+            return true;
+        if (crewi_clock_now_ns() >= end_ns)
+            return false;
+        pulls = iterator_pull_again(iterator);
+    } while (pulls || crewi_line_has_unstarted(iterator));
+    return true;
+}
+
+/* True: the entry's count of the gate is the caller's. */
+static bool iterator_answer(crew_iterator *iterator, uint32_t answer)
+{
+    uint32_t state = CREWI_CALLED;
+    return crewi_atomic_u32_cas(&iterator->call, &state, answer);
+}
+
+void crewi_iterator_withdraw(crew_iterator *iterator)
 {
     crew_pool *pool = crewi_task_pool(&iterator->task);
-    crewi_lock_acquire(&iterator->lock);
-    bool wanted = !iterator->is_activated && !iterator->is_pulling && crewi_iterator_has_room(iterator);
-    crew_status status = wanted ? crewi_gate_enter(pool) : CREW_OK;
-    wanted = wanted && status == CREW_OK;
-    if (wanted) {
-        iterator->is_activated = true;
-        crewi_task_ref(&iterator->task);
-    }
-    crewi_lock_release(&iterator->lock);
-    if (status != CREW_OK)
-        crewi_iterator_close(iterator, pool);
-    if (wanted)
-        crewi_submit(pool, &iterator->task, CREWI_BEHIND);
-}
-
-void crewi_iterator_kick(crew_iterator *iterator)
-{
-    crewi_frame unused;
-    if (!iterator->source.items)
-        iterator_activate(iterator);
-    else if (pull_begin(iterator, false))
-        pull_run(iterator, &unused, SIZE_MAX);
-}
-
-static void iterator_deactivate(crew_iterator *iterator)
-{
-    crewi_lock_acquire(&iterator->lock);
-    iterator->is_activated = false;
-    crewi_lock_release(&iterator->lock);
+    if (!iterator_answer(iterator, CREWI_WITHDRAWN))
+        return;
+    crewi_gate_leave(pool);
+    pool->backend->retract(pool);
 }
 
 bool crewi_iterator_run(crewi_task *task, crewi_frame *frame)
 {
     crew_iterator *iterator = crewi_iterator_of(task);
-    iterator_deactivate(iterator);
-    if (pull_begin(iterator, true))
-        pull_run(iterator, frame, SIZE_MAX);
+    if (!iterator_answer(iterator, CREWI_NOT_CALLED))
+        return false;
+    frame->range_first = 1; /* counted in `workers`: what `lost` has to know */
+    (void)crewi_atomic_u32_fetch_add(&iterator->workers, 1);
+    bool has_more = !iterator_work(iterator, frame);
+    (void)crewi_atomic_u32_fetch_sub(&iterator->workers, 1);
+    if (has_more)
+        crewi_iterator_call(iterator, CREWI_BEHIND);
     return false;
 }
 
 bool crewi_iterator_run_end(crewi_task *task, crew_status status)
 {
     crew_iterator *iterator = crewi_iterator_of(task);
-    iterator_deactivate(iterator);
-    (void)status;
+    if (!iterator_answer(iterator, CREWI_NOT_CALLED))
+        return false;
     crewi_iterator_close(iterator, crewi_task_pool(task));
+    crewi_chunks_end(iterator, status);
     crewi_gate_leave(crewi_task_pool(task));
     return false;
 }
@@ -381,14 +435,13 @@ bool crewi_iterator_run_end(crewi_task *task, crew_status status)
 void crewi_iterator_lost(crewi_task *task, crewi_frame *frame)
 {
     crew_iterator *iterator = crewi_iterator_of(task);
+    (void)crewi_atomic_u32_fetch_sub(&iterator->workers, (uint32_t)frame->range_first);
     if (frame->kind != CREWI_FRAME_PULL) {
-        crewi_chunk_lost(frame->part, frame);
+        crewi_chunk_lost(iterator, frame->part, frame);
         return;
     }
     crew_error error;
     crewi_frames_resume();
-    if (frame->part)
-        item_unpull(iterator, frame->part);
     (void)crewi_refuse(&error, CREW_SOURCE_FAILED, "the source ended its thread");
     source_end(iterator, -1, &error);
     pull_publish(iterator);
@@ -418,6 +471,20 @@ static crew_status imap_check(const crew_job *job, const crew_source *source, cr
     return fault ? crewi_refuse(call->error, CREW_INVALID, "%s", fault) : CREW_OK;
 }
 
+/* Large windows are refilled when half of them is free; memory is had for some small items at once. */
+static void iterator_measure(crew_iterator *iterator)
+{
+    enum { SLAB_BYTES = 896, LARGE_WINDOW = 64 };
+    size_t chunks = iterator->window / iterator->chunk_size;
+    iterator->refill = chunks < LARGE_WINDOW ? iterator->chunk_size : chunks / 2 * iterator->chunk_size;
+    iterator->item_size = crewi_item_size(iterator);
+    iterator->slab_items = SLAB_BYTES / iterator->item_size;
+    if (iterator->slab_items > iterator->window)
+        iterator->slab_items = iterator->window;
+    if (iterator->slab_items == 0)
+        iterator->slab_items = 1;
+}
+
 static crew_iterator *iterator_new(crew_pool *pool, const crew_job *job, const crew_source *source,
                                    const crew_call *call, bool is_ordered)
 {
@@ -431,8 +498,12 @@ static crew_iterator *iterator_new(crew_pool *pool, const crew_job *job, const c
     iterator->context = call->context;
     iterator->source = *source;
     iterator->chunk_size = call->chunk > 0 ? call->chunk : 1;
+    if (iterator->chunk_size > UINT32_MAX)
+        iterator->chunk_size = UINT32_MAX;
     iterator->window = call->window > 0 ? call->window : 2 * (size_t)pool->options.workers * iterator->chunk_size;
     iterator->is_ordered = is_ordered;
+    iterator_measure(iterator);
+    crewi_queue_init(&iterator->done);
     crewi_lock_init(&iterator->lock);
     return iterator;
 }
@@ -454,8 +525,10 @@ static crew_status imap_start(crew_pool *pool, const crew_job *job, const crew_s
     }
     crewi_iterator_list(iterator, &pool->iterators_open);
     crewi_handle_count(iterator->task.shard);
+    crewi_task_ref(&iterator->task); /* an item may let go of its own stream */
     *ret_iterator = iterator;
     crewi_iterator_kick(iterator);
+    crewi_task_unref(&iterator->task);
     crewi_gate_leave(pool);
     return CREW_OK;
 }

@@ -126,6 +126,8 @@ static void shard_destroy(const struct crewi_memory *memory, struct crewi_shard 
         next = slab->next;
         crewi_memory_put(memory, slab, slab->size);
     }
+    if (crewi_lock_is_held(&shard->lock)) /* in a fork's child: somebody was at the lists */
+        return;
     magazines_destroy(memory, shard->spare);
     for (size_t i = 0; i < CREWI_CELL_CLASSES; i++)
         magazines_destroy(memory, shard->filled[i]);
@@ -365,23 +367,26 @@ static void cache_empty(crewi_cache *cache)
     cache_send_home(cache);
 }
 
-/* In a child the magazines are only told to their shard, which frees them with its own. */
-static void cache_forget(crewi_cache *cache)
-{
-    for (size_t class = 0; class < CREWI_CELL_CLASSES; class ++)
-        if (cache->loaded[class])
-            shard_take_back(cache->shard, cache->loaded[class]);
-    if (cache->foreign.magazine)
-        shard_take_back(cache->foreign.shard, cache->foreign.magazine);
-}
-
-void crewi_cache_close(crewi_cache *cache, bool is_forked)
+static void cache_fold_handles(crewi_cache *cache)
 {
     (void)crewi_atomic_size_fetch_add(&cache->shard->handles, crewi_atomic_size_load(&cache->handles));
-    if (is_forked)
-        cache_forget(cache);
-    else
-        cache_empty(cache);
+}
+
+void crewi_cache_close(crewi_cache *cache)
+{
+    cache_fold_handles(cache);
+    cache_empty(cache);
+}
+
+/* The magazines are only told to their shard, which frees them with its own. */
+void crewi_cache_abandon(crewi_cache *cache, bool is_at_rest)
+{
+    cache_fold_handles(cache);
+    for (size_t class = 0; is_at_rest && class < CREWI_CELL_CLASSES; class ++)
+        if (cache->loaded[class])
+            shard_take_back(cache->shard, cache->loaded[class]);
+    if (is_at_rest && cache->foreign.magazine)
+        shard_take_back(cache->foreign.shard, cache->foreign.magazine);
 }
 
 static void *cache_alloc(crewi_cache *cache, size_t class)

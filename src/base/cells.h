@@ -80,8 +80,9 @@ typedef struct crewi_cache {
 
 /* `hint` picks the shard. To be closed before the cells are orphaned or abandoned. */
 void crewi_cache_open(crewi_cache *cache, crewi_cells *cells, unsigned hint);
-/* Gives all cells back. In a fork's child, where no lock can be trusted, they are only forgotten. */
-void crewi_cache_close(crewi_cache *cache, bool is_forked);
+void crewi_cache_close(crewi_cache *cache); /* gives all cells back */
+/* The same in a fork's child, where no lock can be trusted; `is_at_rest`: nobody was at it when the process forked. */
+void crewi_cache_abandon(crewi_cache *cache, bool is_at_rest);
 
 /* What the next two do where no magazine serves. */
 void *crewi_cells_alloc_slowly(crewi_cells *cells, crewi_cache *cache, unsigned hint, size_t size,

@@ -40,6 +40,11 @@ void crewi_fifo_destroy(crewi_fifo *fifo)
     segment_free(fifo, crewi_atomic_ptr_load(&fifo->spare));
 }
 
+bool crewi_fifo_is_held(const crewi_fifo *fifo)
+{
+    return (crewi_atomic_u32_load(&fifo->pushed) & HELD) || crewi_lock_is_held(&fifo->out);
+}
+
 static struct crewi_segment *segment_new(crewi_fifo *fifo)
 {
     struct crewi_segment *segment = crewi_atomic_ptr_exchange(&fifo->spare, NULL);

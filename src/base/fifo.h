@@ -30,6 +30,8 @@ typedef struct crewi_fifo {
 
 void crewi_fifo_init(crewi_fifo *fifo, const struct crewi_memory *memory);
 void crewi_fifo_destroy(crewi_fifo *fifo);
+/* By anybody, now: in a fork's child it stays so. */
+bool crewi_fifo_is_held(const crewi_fifo *fifo);
 
 void crewi_fifo_lock(crewi_fifo *fifo);
 void crewi_fifo_unlock(crewi_fifo *fifo);

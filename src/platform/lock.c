@@ -6,8 +6,6 @@
 
 enum { LOCK_FREE = 0, LOCK_HELD = 1, LOCK_SLEEPERS = 2 };
 
-enum { LOOKS = 100 }; /* before it sleeps: what is done under a lock takes less time than going to sleep */
-
 void crewi_lock_init(crewi_lock *lock)
 {
     crewi_atomic_u32_init(&lock->word, LOCK_FREE);
@@ -21,6 +19,7 @@ bool crewi_lock_try(crewi_lock *lock)
 
 void crewi_lock_acquire(crewi_lock *lock)
 {
+    enum { LOOKS = 100 }; /* before it sleeps: what is done under a lock takes less time than going to sleep */
     for (unsigned look = 0; look < LOOKS; look++) {
         /* relaxed: only a hint; the try acquires */
         if (crewi_atomic_u32_load_relaxed(&lock->word) == LOCK_FREE && crewi_lock_try(lock))
@@ -36,4 +35,9 @@ void crewi_lock_release(crewi_lock *lock)
 {
     if (crewi_atomic_u32_exchange(&lock->word, LOCK_FREE) == LOCK_SLEEPERS)
         crewi_futex_wake_one(&lock->word);
+}
+
+bool crewi_lock_is_held(const crewi_lock *lock)
+{
+    return crewi_atomic_u32_load(&lock->word) != LOCK_FREE;
 }

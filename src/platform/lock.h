@@ -14,4 +14,7 @@ void crewi_lock_acquire(crewi_lock *lock);
 bool crewi_lock_try(crewi_lock *lock);
 void crewi_lock_release(crewi_lock *lock);
 
+/* By anybody, now. */
+bool crewi_lock_is_held(const crewi_lock *lock);
+
 #endif

@@ -185,7 +185,10 @@ static void threads_free(crew_pool *pool)
         crewi_slot *slot = crewi_atomic_ptr_load(&engine->slots[i]);
         if (!slot)
             continue;
-        crewi_cache_close(&slot->local.cells, crewi_pool_is_forked(pool));
+        if (crewi_pool_is_forked(pool))
+            crewi_cache_abandon(&slot->local.cells, crewi_atomic_u32_load(&pool->is_joined) != 0);
+        else
+            crewi_cache_close(&slot->local.cells);
         crewi_memory_put(memory, slot, sizeof *slot);
     }
     crewi_memory_put(memory, engine, engine_size(engine->slots_max));
@@ -413,7 +416,10 @@ static void threads_submit(crew_pool *pool, crewi_task *task, enum crewi_where w
         is_pushed = engine_push_new(engine, task);
     if (!is_pushed)
         crewi_queue_push(where == CREWI_URGENT ? &engine->urgent : &engine->injector, &task->link);
-    crewi_work_arrived(engine); /* [S2] */
+    if (where == CREWI_LAZILY && crewi_atomic_u32_load(&engine->dozers) > 0)
+        crewi_atomic_u32_store_relaxed(&engine->is_stirred, 1);
+    else
+        crewi_work_arrived(engine); /* [S2] */
 }
 
 static void threads_hatch_pushed(crew_pool *pool)

@@ -267,6 +267,14 @@ CONTRACT_THREADS(an_item_that_ends_its_thread_comes_at_its_place_in_the_stream)
     check_lost_item(crew_imap_unordered, 4);
 }
 
+CONTRACT_THREADS(an_item_that_ends_its_thread_leaves_the_rest_of_its_chunk_to_another)
+{
+    check_lost_item(crew_imap, 6);
+    check_lost_item(crew_imap, 10);
+    check_lost_item(crew_imap_unordered, 6);
+    check_lost_item(crew_imap_unordered, 10);
+}
+
 /* ---- callbacks, sources, helpers, initializers ---- */
 
 static void end_first(const crew_outcome *outcome, void *user)

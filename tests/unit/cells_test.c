@@ -112,8 +112,8 @@ TEST(cells_are_used_again_whoever_gives_them_back)
             }
             CHECK(live_blocks <= enough);
         }
-    crewi_cache_close(&one, false);
-    crewi_cache_close(&other, false);
+    crewi_cache_close(&one);
+    crewi_cache_close(&other);
     end(cells);
 }
 
@@ -124,7 +124,7 @@ TEST(cells_that_outlive_the_pool_take_its_memory_with_them)
     crewi_cache cache;
     crewi_cache_open(&cache, cells, 3);
     lot_take(&lot, cells, &cache, 64);
-    crewi_cache_close(&cache, false);
+    crewi_cache_close(&cache);
     crewi_cells_orphan(cells);
     CHECK(live_blocks > 0);
     lot_give(&lot, NULL, 64);
@@ -142,7 +142,7 @@ TEST(a_child_s_memory_goes_with_its_last_handle)
         crewi_cells_count_handle(shard, i == 0 ? NULL : &cache);
     }
     crewi_cells_discount_handle(shard, NULL);
-    crewi_cache_close(&cache, true);
+    crewi_cache_abandon(&cache, true);
     crewi_cells_abandon(cells);
     crewi_cells_forget_handle(shard);
     CHECK(live_blocks > 0);
