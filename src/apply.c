@@ -99,8 +99,8 @@ static void apply_settle(crew_result *result, crew_status status, int code, cons
         crewi_result_store(result, status, party);
 }
 
-/* Claimed by this thread: runs it, unless the pool has ended meanwhile. */
-static void apply_run_claimed(crewi_task *task, crewi_frame *frame, uint32_t party)
+/* Claimed by this thread: runs it, unless the pool has ended meanwhile. `entry`: the task, if its entry is lost with this frame. */
+static void apply_run_claimed(crewi_task *task, crewi_frame *frame, uint32_t party, void *entry)
 {
     crew_result *result = crewi_result_of(task);
     const crew_job *job = result->job;
@@ -113,6 +113,7 @@ static void apply_run_claimed(crewi_task *task, crewi_frame *frame, uint32_t par
     crewi_task_leave_place(task);
     crewi_frame_enter(frame, CREWI_FRAME_JOB, pool, task);
     frame->stop = &task->state;
+    frame->part = entry;
     crewi_count_by(pool, frame->local, CREWI_STARTED);
     int code = job->fn(record_argument(result), crewi_apply_value(result), result->context);
     crewi_frame_leave(frame);
@@ -124,13 +125,13 @@ static bool apply_run(crewi_task *task, crewi_frame *frame)
 {
     if (!crewi_task_claim(task))
         return false;
-    apply_run_claimed(task, frame, CREWI_ENTRY);
+    apply_run_claimed(task, frame, CREWI_ENTRY, NULL); /* should its thread be lost, the backend has the entry */
     return true;
 }
 
 static void apply_lost(crewi_task *task, crewi_frame *frame)
 {
-    apply_settle(crewi_result_of(task), CREW_WORKER_LOST, 0, frame, 0);
+    apply_settle(crewi_result_of(task), CREW_WORKER_LOST, 0, frame, frame->part ? CREWI_ENTRY : 0);
 }
 
 static bool apply_end(crewi_task *task, crew_status status)
@@ -155,13 +156,13 @@ static bool apply_is_ready(crewi_task *task)
 
 static void apply_help_body(crewi_task *task, crewi_frame *frame)
 {
-    apply_run_claimed(task, frame, 0);
+    apply_run_claimed(task, frame, 0, NULL);
 }
 
 /* The same with the entry in hand. */
 static void apply_take_body(crewi_task *task, crewi_frame *frame)
 {
-    apply_run_claimed(task, frame, CREWI_ENTRY);
+    apply_run_claimed(task, frame, CREWI_ENTRY, task);
 }
 
 static bool apply_help(crewi_task *task, bool any)
@@ -288,7 +289,9 @@ static crew_status apply_hand_in(crew_pool *pool, const crew_job *job, const voi
 static void apply_run_here(crewi_task *task, crewi_frame *frame)
 {
     if (crewi_task_claim(task))
-        apply_run_claimed(task, frame, 0);
+        apply_take_body(task, frame);
+    else
+        crewi_task_drop_entry(task);
 }
 
 static void apply_submit(crew_pool *pool, crew_result *result, bool run_here)
@@ -297,7 +300,6 @@ static void apply_submit(crew_pool *pool, crew_result *result, bool run_here)
         crewi_submit(pool, &result->task, CREWI_NEXT);
     } else if (crewi_cells_enter_pool(pool->cells)) {
         crewi_run_as_helper(apply_run_here, &result->task, false);
-        crewi_task_drop_entry(&result->task);
     }
 }
 

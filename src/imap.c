@@ -445,6 +445,10 @@ void crewi_iterator_lost(crewi_task *task, crewi_frame *frame)
     (void)crewi_refuse(&error, CREW_SOURCE_FAILED, "the source ended its thread");
     source_end(iterator, -1, &error);
     pull_publish(iterator);
+    if (crewi_atomic_u32_load(&iterator->task.state) & CREWI_STOP)
+        crewi_chunks_end(iterator, CREW_CANCELLED); /* a call may have been withdrawn for good */
+    else if (crewi_line_has_unstarted(iterator))    /* this thread would have run it */
+        crewi_iterator_call(iterator, CREWI_BEHIND);
     pull_end(iterator);
 }
 

@@ -99,8 +99,8 @@ void crewi_line_free(crew_iterator *iterator)
 
 crewi_item *crewi_line_at(const crew_iterator *iterator, uint64_t position)
 {
-    /* relaxed: who asks knows that it is published */
-    return crewi_atomic_ptr_load_relaxed(ring_place(line_ring(iterator), position));
+    /* acquire: pairs with crewi_line_next; who asks knows that one is published, but it may have been taken since */
+    return crewi_atomic_ptr_load_acquire(ring_place(line_ring(iterator), position));
 }
 
 void crewi_line_put(crew_iterator *iterator, uint64_t position, crewi_item *item)
@@ -123,17 +123,18 @@ crewi_item *crewi_line_next(crew_iterator *iterator)
         return NULL;
     crewi_atomic_ptr *place = ring_place(line_ring(iterator), position);
     crewi_item *item = crewi_atomic_ptr_load_relaxed(place); /* relaxed: whoever took it told us so by `taken` */
-    if (!item) {
+    bool is_new = !item;
+    if (is_new)
         item = line_item_new(iterator);
-        if (!item)
-            return NULL;
-        crewi_atomic_ptr_store_relaxed(place, item); /* relaxed: published later */
-    }
+    if (!item)
+        return NULL;
     item->link.next = NULL;
     item->index = (size_t)position;
     crewi_failure_init(&item->failure);
     crewi_atomic_u32_store_relaxed(&item->state, 0);
     crewi_atomic_u32_store_relaxed(&item->count, 1);
+    if (is_new) /* pairs with crewi_line_at: who looks for an older item of this place may find this one */
+        crewi_atomic_ptr_store_release(place, item);
     return item;
 }
 

@@ -3,6 +3,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include "counted_source.h"
 
+#include <poll.h>
 #include <pthread.h>
 
 static int ends_thread_fn(const void *arg, void *result, void *context)
@@ -324,6 +325,40 @@ static void check_source_that_ends_its_thread(size_t chunk)
     crew_iterator_destroy(stream);
     CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
     counted_source_free(&source);
+}
+
+/* Longer than a worker's turn at a stream. */
+CREW_JOB(slow_plus_100, long, long)
+{
+    (void)context;
+    (void)poll(NULL, 0, 1);
+    *result = *arg + 100;
+    return 0;
+}
+
+/* The thread that is lost in the source would have run the second item in its next turn. */
+CONTRACT_THREADS(what_was_pulled_before_the_source_ended_its_thread_is_run)
+{
+    for (int round = 0; round < 20; round++) {
+        crew_pool *pool = contract_pool(CREW_OPTIONS(.flags = CREW_WORKERS_ONLY));
+        struct counted_source source;
+        crew_iterator *stream;
+        long value;
+
+        counted_source_init(&source, ENDLESS);
+        CHECK_STATUS(crew_imap(pool, &slow_plus_100,
+                               &(crew_source){.pull = ending_pull, .user = &source, .release = counted_release},
+                               &stream, CREW_CALL(.window = 2)),
+                     CREW_OK);
+        for (int i = 0; i < 2; i++) {
+            CHECK_STATUS(crew_iterator_next(stream, &value, NULL, far_away(), NULL), CREW_OK);
+            CHECK_EQ(value, 100 + i);
+        }
+        CHECK_STATUS(crew_iterator_next(stream, &value, NULL, far_away(), NULL), CREW_SOURCE_FAILED);
+        crew_iterator_destroy(stream);
+        CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
+        counted_source_free(&source);
+    }
 }
 
 CONTRACT_THREADS(a_source_that_ends_its_thread_has_failed)
