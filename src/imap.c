@@ -136,12 +136,12 @@ static void source_end(crew_iterator *iterator, int pulled, const crew_error *er
 }
 
 /* No memory to pull into: next says so, once all else is taken. */
-static crewi_item *iterator_starve(crew_iterator *iterator)
+static bool iterator_starve(crew_iterator *iterator)
 {
     crewi_lock_acquire(&iterator->lock);
     iterator->is_starved = true;
     crewi_lock_release(&iterator->lock);
-    return NULL;
+    return false;
 }
 
 static bool iterator_is_starved(crew_iterator *iterator)
@@ -166,27 +166,35 @@ static bool item_arrive(crew_iterator *iterator, struct crewi_local *local)
     return has_arrived;
 }
 
-/* Pulls one item and appends it to the chunk. NULL: no more now. */
-static crewi_item *chunk_pull(crew_iterator *iterator, crewi_item *last, crewi_frame *frame)
+/* Once it has arrived an item may be cut off, run and used again by others: so its successor is known before. False: no memory. */
+static bool item_link(crew_iterator *iterator, crewi_item *item, bool is_last)
+{
+    crewi_item *next = is_last ? NULL : crewi_line_next(iterator, 1);
+    item->link.next = next ? &next->link : NULL;
+    return is_last || next;
+}
+
+/* Pulls one item for the chunk; `is_last`: it will be full then. False: no more now. */
+static bool chunk_pull(crew_iterator *iterator, bool is_last, crewi_frame *frame)
 {
     crew_error error;
     if (crewi_atomic_u64_load(&iterator->arrived) & (CREWI_ARRIVED_ENDED | CREWI_ARRIVED_CUT))
-        return NULL;
-    crewi_item *item = crewi_line_next(iterator);
+        return false;
+    crewi_item *item = crewi_line_next(iterator, 0);
     if (!item)
         return iterator_starve(iterator);
     int pulled = source_next(iterator, item, frame, &error);
     if (crewi_task_is_forked(&iterator->task))
-        return NULL;
-    if (last)
-        last->link.next = &item->link;
-    if (pulled == 1 && item_arrive(iterator, frame->local))
-        return item;
-    if (pulled == 1)
-        crewi_item_drop_argument(iterator, item);
-    else
+        return false;
+    if (pulled != 1) {
         source_end(iterator, pulled, &error);
-    return NULL;
+        return false;
+    }
+    bool goes_on = item_link(iterator, item, is_last) || iterator_starve(iterator);
+    if (item_arrive(iterator, frame->local))
+        return goes_on;
+    crewi_item_drop_argument(iterator, item);
+    return false;
 }
 
 /* ---- a run of pulls ---- */
@@ -245,11 +253,8 @@ static void pull_chunks(crew_iterator *iterator, crewi_frame *frame, size_t chun
 {
     bool goes_on = true;
     for (size_t i = 0; goes_on && i < chunks_max && pull_has_room(iterator); i++) {
-        crewi_item *last = NULL;
-        for (size_t j = 0; goes_on && j < iterator->chunk_size; j++) {
-            last = chunk_pull(iterator, last, frame);
-            goes_on = last != NULL;
-        }
+        for (size_t left = iterator->chunk_size; goes_on && left > 0; left--)
+            goes_on = chunk_pull(iterator, left == 1, frame);
         if (crewi_task_is_forked(&iterator->task))
             return;
         pull_publish(iterator);

@@ -114,8 +114,8 @@ static inline uint64_t crewi_line_published(const crew_iterator *iterator)
 crewi_item *crewi_line_at(const crew_iterator *iterator, uint64_t position);
 /* Under the lock: an item was taken as number `position`. */
 void crewi_line_put(crew_iterator *iterator, uint64_t position, crewi_item *item);
-/* The puller's: the place for the next item to arrive. NULL: no memory. */
-crewi_item *crewi_line_next(crew_iterator *iterator);
+/* The puller's: the place for the next item to arrive, or (`ahead` 1) for the one after that. NULL: no memory. */
+crewi_item *crewi_line_next(crew_iterator *iterator, unsigned ahead);
 /* The puller's: the item is there. False: after a cut it is nobody's. */
 bool crewi_line_arrive(crew_iterator *iterator);
 /* What has arrived is a chunk. False: nothing, or somebody else has published it. */

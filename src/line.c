@@ -33,8 +33,9 @@ static size_t line_capacity_next(const crew_iterator *iterator, const crewi_ring
     return capacity;
 }
 
-/* A ring that is full is outgrown. Consumers put items in, so they are kept out. False: no memory. */
-static bool line_grow(crew_iterator *iterator)
+/* A ring that is full is outgrown; `end`: the first position that has no item yet. Consumers put items in, so they are kept out. False: no
+ * memory. */
+static bool line_grow(crew_iterator *iterator, uint64_t end)
 {
     crewi_shard *shard;
     crewi_ring *old = line_ring(iterator);
@@ -48,8 +49,7 @@ static bool line_grow(crew_iterator *iterator)
     for (size_t i = 0; i < capacity; i++)
         crewi_atomic_ptr_init(&ring->at[i], NULL);
     crewi_lock_acquire(&iterator->lock);
-    uint64_t end = old ? crewi_line_arrived(iterator) : 0;
-    for (uint64_t i = crewi_atomic_u64_load(&iterator->taken); i < end; i++) /* relaxed: the release below */
+    for (uint64_t i = crewi_atomic_u64_load(&iterator->taken); old && i < end; i++) /* relaxed: the release below */
         crewi_atomic_ptr_store_relaxed(ring_place(ring, i), crewi_atomic_ptr_load_relaxed(ring_place(old, i)));
     crewi_atomic_ptr_store_release(&iterator->ring, ring);
     crewi_lock_release(&iterator->lock);
@@ -116,10 +116,10 @@ static bool line_is_full(crew_iterator *iterator, uint64_t position)
     return !ring || position - iterator->taken_seen >= ring->capacity;
 }
 
-crewi_item *crewi_line_next(crew_iterator *iterator)
+crewi_item *crewi_line_next(crew_iterator *iterator, unsigned ahead)
 {
-    uint64_t position = crewi_line_arrived(iterator);
-    if (line_is_full(iterator, position) && !line_grow(iterator))
+    uint64_t position = crewi_line_arrived(iterator) + ahead;
+    if (line_is_full(iterator, position) && !line_grow(iterator, position))
         return NULL;
     crewi_atomic_ptr *place = ring_place(line_ring(iterator), position);
     crewi_item *item = crewi_atomic_ptr_load_relaxed(place); /* relaxed: whoever took it told us so by `taken` */
