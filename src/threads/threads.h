@@ -99,9 +99,6 @@ static inline crewi_engine *crewi_engine_of(const crew_pool *pool)
     return pool->engine;
 }
 
-/* The slot whose thread we are, or NULL. */
-crewi_slot *crewi_slot_here(const crew_pool *pool);
-
 /* worker.c */
 void crewi_worker_main(void *slot);
 bool crewi_engine_has_work(crewi_engine *engine);

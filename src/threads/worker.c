@@ -7,12 +7,6 @@ enum {
     INJECTED_AT_ONCE = 32
 };
 
-crewi_slot *crewi_slot_here(const crew_pool *pool)
-{
-    struct crewi_local *local = crewi_local_here(pool);
-    return local ? local->slot : NULL;
-}
-
 /* ---- finding work ---- */
 
 static crewi_slot *engine_slot(crewi_engine *engine, unsigned index)
