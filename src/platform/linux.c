@@ -145,9 +145,28 @@ void crewi_thread_vanish(void)
         (void)syscall(SYS_exit, 0);
 }
 
+struct linux_guard {
+    void (*lost)(void *);
+    void *arg;
+};
+
+#ifdef __SANITIZE_ADDRESS__
+void __asan_handle_no_return(void);
+#endif
+
+static void linux_lost(void *opaque)
+{
+    struct linux_guard *guard = opaque;
+#ifdef __SANITIZE_ADDRESS__
+    __asan_handle_no_return(); /* a cancelled thread leaves its frames without telling the sanitizer */
+#endif
+    guard->lost(guard->arg);
+}
+
 void crewi_thread_guard(void (*body)(void *), void (*lost)(void *), void *arg)
 {
-    pthread_cleanup_push(lost, arg);
+    struct linux_guard guard = {lost, arg};
+    pthread_cleanup_push(linux_lost, &guard);
     body(arg);
     pthread_cleanup_pop(0);
 }
