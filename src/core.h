@@ -73,6 +73,7 @@ struct crewi_view {
     bool needs_callback; /* it is stored, and will be ready when the callback lane has dealt with it */
     bool any_will_do;    /* one of the running parts is enough to make it ready; else all are needed */
     bool has_unstarted;  /* parts that have not started, so that it needs a thread */
+    bool needs_another;  /* and what has not started is nothing that the waiter itself would run */
     size_t running;      /* parts that run, suspended ones included */
 };
 

@@ -87,9 +87,9 @@ static struct carriers target_carriers(crewi_task *target)
 
 /* Whether a thread will be there for what has not started. One that parked earlier is woken instead, to see whether it can
  * help: the work must have come up since. */
-static bool unstarted_is_live(const crewi_waiter *waiter, bool is_me, bool threads_are_endless)
+static bool unstarted_is_live(const crewi_waiter *waiter, bool needs_thread, bool threads_are_endless)
 {
-    if (is_me)
+    if (needs_thread)
         return threads_are_endless || target_has_thread(waiter->target);
     crewi_task_poke(waiter->target);
     return true;
@@ -118,7 +118,7 @@ static bool waiter_is_live(const crewi_waiter *waiter, bool is_me, bool threads_
         return false;
     if (!view.any_will_do && view.running > 0)
         return true;
-    return view.has_unstarted && unstarted_is_live(waiter, is_me, threads_are_endless);
+    return view.has_unstarted && unstarted_is_live(waiter, is_me || view.needs_another, threads_are_endless);
 }
 
 /* The least fixed point, as far as `me` is concerned. */
@@ -158,7 +158,7 @@ static void graph_mark_ahead(crewi_waiter *me)
     }
 }
 
-static bool graph_refuse_another(crewi_waiter *me)
+static bool graph_refuse_another(crewi_waiter *me, crew_status verdict)
 {
     crewi_waiter *culprit = NULL;
     graph_mark_ahead(me);
@@ -167,7 +167,7 @@ static bool graph_refuse_another(crewi_waiter *me)
             culprit = waiter;
     if (!culprit)
         return false;
-    culprit->verdict = CREW_DEADLOCK;
+    culprit->verdict = verdict;
     crewi_task_poke(culprit->target);
     return true;
 }
@@ -182,18 +182,26 @@ static void graph_unlink(const crewi_waiter *waiter)
     *at = waiter->next;
 }
 
+/* The last judgement is the one without endless threads, whose marks are left. */
+static crew_status graph_judge(crewi_waiter *waiter)
+{
+    if (graph_judges_live(waiter, false))
+        return CREW_OK;
+    bool threads_would_do = graph_judges_live(waiter, true);
+    (void)graph_judges_live(waiter, false);
+    return threads_would_do ? CREW_TOO_DEEP : CREW_DEADLOCK;
+}
+
 /* Newest first: most waiters are live for a reason of their own, which ends the search at once. */
 crew_status crewi_graph_enter(crewi_waiter *waiter)
 {
-    crew_status status = CREW_OK;
     crewi_lock_acquire(&graph.lock);
     waiter->verdict = CREW_OK;
     waiter->next = graph.waiters;
     graph.waiters = waiter;
-    if (!graph_judges_live(waiter, false))
-        status = graph_judges_live(waiter, true) ? CREW_TOO_DEEP : CREW_DEADLOCK;
-    while (waiter->must && status == CREW_DEADLOCK && graph_refuse_another(waiter)) /* it may close several cycles */
-        status = graph_judges_live(waiter, true) ? CREW_OK : CREW_DEADLOCK;
+    crew_status status = graph_judge(waiter);
+    while (waiter->must && status != CREW_OK && graph_refuse_another(waiter, status)) /* it may close several cycles */
+        status = graph_judge(waiter);
     if (status != CREW_OK && !waiter->must)
         graph_unlink(waiter);
     crewi_lock_release(&graph.lock);

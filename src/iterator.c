@@ -208,7 +208,9 @@ static struct crewi_view iterator_look_at_all(const crew_iterator *iterator)
     bool may_pull = !iterator->is_destroyed && (iterator_will_pull(iterator) || crewi_atomic_u32_load(&iterator->call));
     bool is_pulling = !iterator->is_destroyed && iterator->is_pulling;
     struct crewi_view view = {.any_will_do = !iterator->is_destroyed};
-    view.has_unstarted = crewi_line_has_unstarted(iterator) || may_pull;
+    bool has_chunk = crewi_line_has_unstarted(iterator);
+    view.has_unstarted = has_chunk || may_pull;
+    view.needs_another = !has_chunk && !iterator_is_empty(iterator); /* waiters pull only when nothing is on its way */
     view.running = crewi_atomic_u32_load(&iterator->running) + (size_t)is_pulling;
     view.is_ready = iterator_is_ready_locked(iterator);
     return view;

@@ -130,12 +130,14 @@ static void result_finish(crew_result *result, uint32_t bits, uint32_t party, st
         crewi_gate_leave_by(pool, local);
         return;
     }
+    crewi_task_ref(&result->task); /* whoever has another party may give it up from here on */
     state = result_publish(result, CREWI_DONE, bits, party);
     if (!(state & CREWI_HANDLE)) {
         result_drop_value(result, state);
         if (!crewi_task_has_party(state))
             crewi_task_unref(&result->task);
     }
+    crewi_task_unref(&result->task);
     crewi_gate_leave_by(pool, local);
 }
 
