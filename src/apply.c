@@ -286,6 +286,20 @@ static crew_status apply_hand_in(crew_pool *pool, const crew_job *job, const voi
     return CREW_OK;
 }
 
+/* The same for a job of this pool. */
+static crew_status apply_spawn(crew_pool *pool, struct crewi_local *local, const crew_job *job, const void *arg,
+                               const crew_call *call, crew_result **ret_result)
+{
+    crew_result *result;
+    crew_status status = apply_make(pool, local, job, arg, call, apply_state(call, ret_result != NULL, false), &result);
+    if (status != CREW_OK)
+        return crewi_pool_refuse(pool, status, call->error);
+    if (ret_result)
+        *ret_result = result;
+    crewi_submit(pool, &result->task, CREWI_NEXT);
+    return CREW_OK;
+}
+
 static void apply_run_here(crewi_task *task, crewi_frame *frame)
 {
     if (crewi_task_claim(task))
@@ -301,20 +315,6 @@ static void apply_submit(crew_pool *pool, crew_result *result, bool run_here)
     } else if (crewi_cells_enter_pool(pool->cells)) {
         crewi_run_as_helper(apply_run_here, &result->task, false);
     }
-}
-
-/* The same for a job of this pool. */
-static crew_status apply_spawn(crew_pool *pool, struct crewi_local *local, const crew_job *job, const void *arg,
-                               const crew_call *call, crew_result **ret_result)
-{
-    crew_result *result;
-    crew_status status = apply_make(pool, local, job, arg, call, apply_state(call, ret_result != NULL, false), &result);
-    if (status != CREW_OK)
-        return crewi_pool_refuse(pool, status, call->error);
-    if (ret_result)
-        *ret_result = result;
-    crewi_submit(pool, &result->task, CREWI_NEXT);
-    return CREW_OK;
 }
 
 crew_status crew_apply_async(crew_pool *pool, const crew_job *job, const void *arg, crew_result **ret_result,

@@ -190,10 +190,11 @@ crew_status crewi_wait(crewi_task *target, int64_t deadline_ns, unsigned flags)
 {
     while (!target->kind->is_ready(target)) {
         bool is_inside = crewi_frame_top() != NULL;
+        if (crewi_task_is_forked(
+                target)) /* since a job that helped came back from fork: its siblings are the parent's */
+            return CREW_FORKED;
         if (deadline_ns == CREWI_NEVER && (crewi_help(target) || (is_inside && wait_help_along(target))))
             continue;
-        if (crewi_task_is_forked(target))
-            return CREW_FORKED;
         if (wait_is_over(deadline_ns))
             return CREW_TIMEOUT;
         crew_status status = wait_sleeping(target, deadline_ns, flags, is_inside);

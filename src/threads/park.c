@@ -71,6 +71,15 @@ void crewi_threads_urge(crew_pool *pool)
     crewi_engine_ensure_sleeper(engine);
 }
 
+bool crewi_dozer_stir(crewi_engine *engine)
+{
+    if (crewi_atomic_u32_load(&engine->dozers) == 0)
+        return false;
+    if (!crewi_atomic_u32_load_relaxed(&engine->is_stirred)) /* relaxed: only says that dozing is of use */
+        crewi_atomic_u32_store_relaxed(&engine->is_stirred, 1);
+    return true;
+}
+
 /* Work that came up is in good hands: all permits are out, and whoever gives one back looks [rule R]; or somebody is at work, and a worker
  * dozes that will look in a moment. */
 static bool engine_is_watched(crewi_engine *engine)
@@ -78,11 +87,7 @@ static bool engine_is_watched(crewi_engine *engine)
     unsigned out = crewi_permits_out(engine);
     if (out >= engine->workers)
         return true;
-    if (out == 0 || crewi_atomic_u32_load(&engine->dozers) == 0)
-        return false;
-    if (!crewi_atomic_u32_load_relaxed(&engine->is_stirred)) /* relaxed: only says that dozing is of use */
-        crewi_atomic_u32_store_relaxed(&engine->is_stirred, 1);
-    return true;
+    return out > 0 && crewi_dozer_stir(engine);
 }
 
 /* [S2] after [S1], the push: a searcher will find the entry, or see it when it looks again before it sleeps [P3]. */

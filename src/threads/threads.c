@@ -416,9 +416,7 @@ static void threads_submit(crew_pool *pool, crewi_task *task, enum crewi_where w
         is_pushed = engine_push_new(engine, task);
     if (!is_pushed)
         crewi_queue_push(where == CREWI_URGENT ? &engine->urgent : &engine->injector, &task->link);
-    if (where == CREWI_LAZILY && crewi_atomic_u32_load(&engine->dozers) > 0)
-        crewi_atomic_u32_store_relaxed(&engine->is_stirred, 1);
-    else
+    if (where != CREWI_LAZILY || !crewi_dozer_stir(engine))
         crewi_work_arrived(engine); /* [S2] */
 }
 

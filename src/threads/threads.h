@@ -118,6 +118,7 @@ void crewi_threads_resume(crew_pool *pool, crewi_frame *frame);
 /* park.c: sleeping and waking */
 void crewi_wake_one(crewi_engine *engine);
 void crewi_work_arrived(crewi_engine *engine); /* [S2] */
+bool crewi_dozer_stir(crewi_engine *engine);   /* true: somebody dozes, and will look in a moment */
 bool crewi_park_worker(crewi_slot *slot);      /* false: the pool has ended */
 void crewi_found_work(crewi_slot *slot);
 void crewi_threads_urge(crew_pool *pool);
