@@ -17,7 +17,7 @@ enum {
     SLAB_SIZE_MIN = 1024, /* each next slab of a shard is twice as large, up to the maximum */
     SLAB_SIZE_MAX = 64 * 1024,
     MAGAZINE_MIN = 4,     /* cells of one class in a magazine at most, however large they are, */
-    MAGAZINE_BYTES = 2048 /* and how much they may be together, if that is more */
+    MAGAZINE_BYTES = 4096 /* and how much they may be together, if that is more */
 };
 
 /* A free cell for which there was no memory for a magazine. */
@@ -44,11 +44,20 @@ struct crewi_shard {
     struct loose_cell *loose[CREWI_CELL_CLASSES];
 };
 
+/* A cache for whoever has none of its own, picked by the thread's hash. Who finds it taken goes to the shard. */
+struct outlet {
+    _Alignas(CREWI_CACHE_LINE) crewi_atomic_u32 word; /* OUTLET_FREE, _TAKEN, or _CLOSED for good */
+    crewi_cache cache;                                /* of whoever has taken it */
+};
+
+enum { OUTLET_FREE = 0, OUTLET_TAKEN = 1, OUTLET_CLOSED = 2 };
+
 #define INSIDE_SHUT (UINT32_C(1) << 31)
 #define BIAS (SIZE_MAX / 2 + 1) /* of `outstanding` before orphan: it cannot become 0 */
 
 struct crewi_cells {
     struct crewi_shard shards[SHARDS];
+    struct outlet outlets[SHARDS];
     struct crewi_memory memory;
     crewi_atomic_size
         outstanding; /* blocks beyond CREWI_CELL_SIZE_MAX; after orphan all cells: whoever makes it 0 frees everything */
@@ -88,6 +97,12 @@ static void shard_init(struct crewi_shard *shard, crewi_cells *cells, void *owne
     }
 }
 
+static void outlet_init(struct outlet *outlet, crewi_cells *cells, unsigned index)
+{
+    crewi_atomic_u32_init(&outlet->word, OUTLET_FREE);
+    crewi_cache_open(&outlet->cache, cells, index);
+}
+
 crewi_cells *crewi_cells_new(const struct crewi_memory *memory, void *owner)
 {
     crewi_cells *cells = crewi_memory_get(memory, sizeof *cells, CREWI_CACHE_LINE);
@@ -99,6 +114,8 @@ crewi_cells *crewi_cells_new(const struct crewi_memory *memory, void *owner)
     crewi_atomic_u32_init(&cells->inside, 0);
     for (size_t i = 0; i < SHARDS; i++)
         shard_init(&cells->shards[i], cells, owner);
+    for (unsigned i = 0; i < SHARDS; i++)
+        outlet_init(&cells->outlets[i], cells, i);
     return cells;
 }
 
@@ -147,10 +164,24 @@ static void cells_discount(crewi_cells *cells, size_t count)
         cells_destroy(cells);
 }
 
+/* Giving an outlet back is a store that wakes nobody: so who has to have it, which is only here, looks now and then. */
+static void outlet_close(struct outlet *outlet)
+{
+    enum { LOOK_NS = 20000 };
+    uint32_t word = OUTLET_FREE;
+    while (!crewi_atomic_u32_cas(&outlet->word, &word, OUTLET_CLOSED)) {
+        (void)crewi_futex_wait(&outlet->word, OUTLET_TAKEN, crewi_clock_now_ns() + LOOK_NS);
+        word = OUTLET_FREE;
+    }
+    crewi_cache_close(&outlet->cache);
+}
+
 /* From each shard's turn on its cells are subtracted as they come back; in the end the pool's own bias goes. */
 void crewi_cells_orphan(crewi_cells *cells)
 {
     size_t live = 0;
+    for (size_t i = 0; i < SHARDS; i++)
+        outlet_close(&cells->outlets[i]);
     for (size_t i = 0; i < SHARDS; i++) {
         struct crewi_shard *shard = &cells->shards[i];
         crewi_lock_acquire(&shard->lock);
@@ -270,19 +301,23 @@ static void *shard_alloc(struct crewi_shard *shard, size_t class)
     return cell;
 }
 
-static void shard_free(struct crewi_shard *shard, size_t class, void *cell, bool is_handle)
+static void shard_keep_all(struct crewi_shard *shard, size_t class, void **cells, size_t count)
 {
     crewi_lock_acquire(&shard->lock);
-    /* relaxed: written under the lock only, and read in a fork's child only */
-    crewi_atomic_size_store_relaxed(&shard->handles, crewi_atomic_size_load_relaxed(&shard->handles) - is_handle);
     bool is_orphan = shard->is_orphan;
-    if (!is_orphan) {
-        shard_keep(shard, class, cell);
-        shard->live--;
-    }
+    for (size_t i = 0; i < count && !is_orphan; i++)
+        shard_keep(shard, class, cells[i]);
+    shard->live -= is_orphan ? 0 : count;
     crewi_lock_release(&shard->lock);
     if (is_orphan)
-        cells_discount(shard->head.cells, 1);
+        cells_discount(shard->head.cells, count);
+}
+
+static void shard_free(struct crewi_shard *shard, size_t class, void *cell, bool is_handle)
+{
+    if (is_handle)
+        crewi_shard_count_handle(shard, SIZE_MAX);
+    shard_keep_all(shard, class, &cell, 1);
 }
 
 /* A filled magazine goes in; an empty one comes out, if `wants_another` and there is memory. */
@@ -306,12 +341,16 @@ static struct crewi_magazine *shard_put_magazine(struct crewi_shard *shard, size
     return another;
 }
 
+/* The last one in the magazine is the first to be used: so it is filled from that end, and cells that are used one after the
+ * other lie one after the other, where the hardware fetches them ahead. */
 static void shard_fill(struct crewi_shard *shard, size_t class, struct crewi_magazine *magazine)
 {
-    size_t wanted = magazine->limit / 2;
-    void *cell;
-    while (magazine->count < wanted && (cell = shard_take(shard, class)))
-        magazine->cells[magazine->count++] = cell;
+    uint32_t wanted = magazine->limit / 2, count = 0;
+    void *cells[MAGAZINE_MAX], *cell;
+    while (count < wanted && (cell = shard_take(shard, class)))
+        cells[count++] = cell;
+    while (count > 0)
+        magazine->cells[magazine->count++] = cells[--count];
 }
 
 /* Exchanges an empty magazine (or none) for one with cells, or for an empty one, or for none where there is no memory. */
@@ -399,37 +438,27 @@ static void *cache_alloc(crewi_cache *cache, size_t class)
     return magazine->cells[--magazine->count];
 }
 
-/* The half that was freed first goes to the shard. */
-static struct crewi_magazine *cache_split(crewi_cache *cache, size_t class)
+/* The half that was freed first goes to the shard, packed: its magazines would else be half empty. */
+static void cache_shrink(crewi_cache *cache, size_t class, struct crewi_magazine *full)
 {
-    struct crewi_magazine *full = cache->loaded[class];
-    uint32_t half = full->count / 2, rest = full->count - half;
-    void *cells[MAGAZINE_MAX];
-    memcpy(cells, full->cells + half, rest * sizeof *cells);
-    full->count = half;
-    struct crewi_magazine *another = shard_put_magazine(cache->shard, class, full, true);
-    if (!another) { /* then the cells go one by one */
-        for (size_t i = 0; i < rest; i++)
-            shard_free(cache->shard, class, cells[i], false);
-        return NULL;
-    }
-    memcpy(another->cells, cells, rest * sizeof *cells);
-    another->count = rest;
-    return another;
+    uint32_t half = full->count / 2;
+    shard_keep_all(cache->shard, class, full->cells, half);
+    full->count -= half;
+    memmove(full->cells, full->cells + half, full->count * sizeof *full->cells);
 }
 
 static void cache_free(crewi_cache *cache, size_t class, void *cell)
 {
     struct crewi_magazine *magazine = cache->loaded[class];
     if (!magazine)
-        magazine = shard_exchange(cache->shard, class, NULL);
-    else if (magazine->count == magazine->limit)
-        magazine = cache_split(cache, class);
-    cache->loaded[class] = magazine;
-    if (magazine && magazine->count < magazine->limit)
-        magazine->cells[magazine->count++] = cell;
-    else
+        cache->loaded[class] = magazine = shard_exchange(cache->shard, class, NULL);
+    if (!magazine) {
         shard_free(cache->shard, class, cell, false);
+        return;
+    }
+    if (magazine->count == magazine->limit)
+        cache_shrink(cache, class, magazine);
+    magazine->cells[magazine->count++] = cell;
 }
 
 static void cache_free_foreign(crewi_cache *cache, crewi_shard *shard, size_t class, void *cell)
@@ -451,6 +480,20 @@ static void cache_free_foreign(crewi_cache *cache, crewi_shard *shard, size_t cl
         shard_free(shard, class, cell, false);
 }
 
+/* ---- those who have no cache ---- */
+
+static struct outlet *outlet_enter(crewi_cells *cells)
+{
+    struct outlet *outlet = &cells->outlets[crewi_thread_hash() % SHARDS];
+    uint32_t word = OUTLET_FREE;
+    return crewi_atomic_u32_cas(&outlet->word, &word, OUTLET_TAKEN) ? outlet : NULL;
+}
+
+static void outlet_leave(struct outlet *outlet)
+{
+    crewi_atomic_u32_store_release(&outlet->word, OUTLET_FREE); /* pairs with the next one's CAS in outlet_enter */
+}
+
 /* ---- cells ---- */
 
 static void *block_alloc(crewi_cells *cells, size_t size)
@@ -461,14 +504,56 @@ static void *block_alloc(crewi_cells *cells, size_t size)
     return block;
 }
 
+static void *alloc_outside(crewi_cells *cells, unsigned hint, size_t size, crewi_shard **ret_shard)
+{
+    struct outlet *outlet = outlet_enter(cells);
+    if (!outlet)
+        return shard_alloc(*ret_shard = &cells->shards[hint % SHARDS], crewi_cell_class(size));
+    void *cell = crewi_cells_alloc(cells, &outlet->cache, hint, size, ret_shard);
+    outlet_leave(outlet);
+    return cell;
+}
+
 void *crewi_cells_alloc_slowly(crewi_cells *cells, crewi_cache *cache, unsigned hint, size_t size,
                                crewi_shard **ret_shard)
 {
-    struct crewi_shard *shard = cache ? cache->shard : &cells->shards[hint % SHARDS];
-    *ret_shard = shard;
+    *ret_shard = cache ? cache->shard : &cells->shards[hint % SHARDS];
     if (size > CREWI_CELL_SIZE_MAX)
         return block_alloc(cells, size);
-    return cache ? cache_alloc(cache, crewi_cell_class(size)) : shard_alloc(shard, crewi_cell_class(size));
+    return cache ? cache_alloc(cache, crewi_cell_class(size)) : alloc_outside(cells, hint, size, ret_shard);
+}
+
+static void block_free(crewi_shard *shard, void *block, size_t size)
+{
+    crewi_memory_put(&shard->head.cells->memory, block, size);
+    cells_discount(shard->head.cells, 1);
+}
+
+static void free_outside(crewi_shard *shard, void *cell, size_t size, bool is_handle)
+{
+    struct outlet *outlet = outlet_enter(shard->head.cells);
+    if (!outlet) {
+        shard_free(shard, crewi_cell_class(size), cell, is_handle);
+        return;
+    }
+    crewi_cells_free(shard, &outlet->cache, cell, size, is_handle);
+    outlet_leave(outlet);
+}
+
+void crewi_cells_free_slowly(crewi_shard *shard, crewi_cache *cache, void *cell, size_t size, bool is_handle)
+{
+    if (size <= CREWI_CELL_SIZE_MAX && !cache) {
+        free_outside(shard, cell, size, is_handle);
+        return;
+    }
+    if (is_handle)
+        crewi_cells_discount_handle(shard, cache);
+    if (size > CREWI_CELL_SIZE_MAX)
+        block_free(shard, cell, size);
+    else if (cache->shard == shard)
+        cache_free(cache, crewi_cell_class(size), cell);
+    else
+        cache_free_foreign(cache, shard, crewi_cell_class(size), cell);
 }
 
 /* ---- handles ---- */
@@ -476,29 +561,16 @@ void *crewi_cells_alloc_slowly(crewi_cells *cells, crewi_cache *cache, unsigned 
 void crewi_shard_count_handle(crewi_shard *shard, size_t delta)
 {
     crewi_lock_acquire(&shard->lock);
+    /* relaxed: written under the lock only, and read in a fork's child only */
     crewi_atomic_size_store_relaxed(&shard->handles, crewi_atomic_size_load_relaxed(&shard->handles) + delta);
     crewi_lock_release(&shard->lock);
-}
-
-void crewi_cells_free_slowly(crewi_shard *shard, crewi_cache *cache, void *cell, size_t size, bool is_handle)
-{
-    if (is_handle && (cache || size > CREWI_CELL_SIZE_MAX))
-        crewi_cells_discount_handle(shard, cache);
-    if (size > CREWI_CELL_SIZE_MAX) {
-        crewi_memory_put(&shard->head.cells->memory, cell, size);
-        cells_discount(shard->head.cells, 1);
-    } else if (!cache) {
-        shard_free(shard, crewi_cell_class(size), cell, is_handle);
-    } else if (cache->shard == shard) {
-        cache_free(cache, crewi_cell_class(size), cell);
-    } else {
-        cache_free_foreign(cache, shard, crewi_cell_class(size), cell);
-    }
 }
 
 void crewi_cells_abandon(crewi_cells *cells)
 {
     size_t handles = 0;
+    for (size_t i = 0; i < SHARDS; i++)
+        crewi_cache_abandon(&cells->outlets[i].cache, crewi_atomic_u32_load(&cells->outlets[i].word) == OUTLET_FREE);
     for (size_t i = 0; i < SHARDS; i++)
         handles += crewi_atomic_size_load(&cells->shards[i].handles);
     crewi_atomic_size_store(&cells->heirs, handles + 1);
