@@ -27,6 +27,15 @@ bool crewi_deque_push(crewi_deque *deque, crewi_task *task)
     return true;
 }
 
+void crewi_deque_fill(crewi_deque *deque, void *const *tasks, size_t count)
+{
+    size_t bottom = crewi_atomic_size_load_relaxed(&deque->bottom); /* relaxed: only we write it */
+    CREWI_ASSERT(bottom - crewi_atomic_size_load(&deque->top) + count <= CREWI_DEQUE_SIZE);
+    for (size_t i = 0; i < count; i++)
+        crewi_atomic_ptr_store_relaxed(deque_place(deque, bottom + i), tasks[i]); /* relaxed: as in push */
+    crewi_atomic_size_store(&deque->bottom, bottom + count); /* pairs with the load of bottom in steal */
+}
+
 crewi_task *crewi_deque_pop(crewi_deque *deque)
 {
     size_t bottom = crewi_atomic_size_load_relaxed(&deque->bottom); /* relaxed: only we write it */

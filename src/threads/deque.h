@@ -19,6 +19,8 @@ void crewi_deque_init(crewi_deque *deque);
 
 /* Owner only. False: full. */
 bool crewi_deque_push(crewi_deque *deque, crewi_task *task);
+/* Owner only, where there is room: several, in this order, in one step. */
+void crewi_deque_fill(crewi_deque *deque, void *const *tasks, size_t count);
 /* Owner only: the newest, or NULL. */
 crewi_task *crewi_deque_pop(crewi_deque *deque);
 /* Owner only: whether the newest was `task`; then it is taken out. */

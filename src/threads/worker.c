@@ -71,15 +71,15 @@ static size_t worker_fetch(crewi_slot *slot, void **ret_tasks)
     return count;
 }
 
-/* Takes several at once, and puts all but the oldest where thieves get at them, too. */
+/* The inbox is empty. Takes several at once, and puts all but the oldest where thieves get at them, too. */
 static crewi_task *worker_refill(crewi_slot *slot)
 {
     void *tasks[INJECTED_AT_ONCE];
     size_t count = worker_fetch(slot, tasks);
-    for (size_t i = 1; i < count; i++) { /* a task in the inbox may be gone at once */
+    for (size_t i = 1; i < count; i++) /* now: a task in the inbox may be gone at once */
         crewi_prefetch(tasks[i]);
-        (void)crewi_deque_push(&slot->inbox, tasks[i]);
-    }
+    if (count > 1)
+        crewi_deque_fill(&slot->inbox, tasks + 1, count - 1);
     return count > 0 ? tasks[0] : NULL;
 }
 
