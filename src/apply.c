@@ -33,8 +33,8 @@ void *crewi_apply_value(const crew_result *result)
     return result->job->result_size > 0 ? (char *)(uintptr_t)result + result_offset(result->job) : NULL;
 }
 
-static crew_result *record_new(crew_pool *pool, struct crewi_local *local, const crew_job *job, const void *arg,
-                               const crew_call *call, uint32_t state)
+static CREWI_USUAL crew_result *record_new(crew_pool *pool, struct crewi_local *local, const crew_job *job,
+                                           const void *arg, const crew_call *call, uint32_t state)
 {
     crewi_shard *shard;
     crew_result *result = crewi_cell_new_by(pool, local, record_size(job), &shard);
@@ -223,8 +223,9 @@ static crew_status apply_check(const crew_pool *pool, const crew_job *job, const
     return status;
 }
 
-static crew_status apply_make(crew_pool *pool, struct crewi_local *local, const crew_job *job, const void *arg,
-                              const crew_call *call, uint32_t state, crew_result **ret_result)
+static CREWI_USUAL crew_status apply_make(crew_pool *pool, struct crewi_local *local, const crew_job *job,
+                                          const void *arg, const crew_call *call, uint32_t state,
+                                          crew_result **ret_result)
 {
     crew_result *result = record_new(pool, local, job, arg, call, state);
     crew_status status = result ? crewi_gate_enter_by(pool, local) : CREW_NO_MEMORY;
@@ -245,8 +246,8 @@ static uint32_t apply_state(const crew_call *call, bool with_handle, bool has_pl
 }
 
 /* Lets one job in; on success the caller has to submit it. */
-static crew_status apply_accept(crew_pool *pool, const crew_job *job, const void *arg, const crew_call *call,
-                                bool with_handle, crew_result **ret_result, bool *ret_run_here)
+static CREWI_RARE crew_status apply_accept(crew_pool *pool, const crew_job *job, const void *arg, const crew_call *call,
+                                           bool with_handle, crew_result **ret_result, bool *ret_run_here)
 {
     bool is_limited = pool->options.queue_max > 0;
     *ret_run_here = false;

@@ -444,7 +444,10 @@ static inline void crewi_gate_leave_by(crew_pool *pool, struct crewi_local *loca
         crewi_gate_leave_slowly(pool, local);
 }
 /* Somebody needs the count as it is: nobody but workers at work shall hold credits. */
-bool crewi_gate_is_exact(crew_pool *pool);
+static inline bool crewi_gate_is_exact(const crew_pool *pool)
+{
+    return crewi_atomic_u32_load(&pool->drain_waiters) > 0 || (crewi_atomic_u64_load(&pool->gate) & CREWI_GATE_SHUT);
+}
 /* A worker has nothing to do: what it took in bulk goes back. */
 void crewi_gate_flush(crew_pool *pool, struct crewi_local *local);
 void crewi_gate_enter_inside_by(crew_pool *pool, struct crewi_local *local);
@@ -476,9 +479,18 @@ void crewi_submitted(crew_pool *pool); /* the second half alone, after the backe
 
 /* options.c: checks the caller's structs, and copies them out of whatever version they are. */
 crew_status crewi_options_read(const crew_pool_options *given, crew_pool_options *ret_options);
-/* Everything that the six calls and imap check alike. */
-/* *call is the caller's, or NULL; on CREW_OK it is one that can be read. */
-crew_status crewi_call_check(const crew_pool *pool, const crew_job *job, const crew_call **call);
+/* Everything that the six calls and imap check alike. *call is the caller's, or NULL; on CREW_OK it is one that can be read. */
+extern const crew_call crewi_call_defaults;
+crew_status crewi_call_check_slowly(const crew_pool *pool, const crew_job *job, const crew_call **call);
+
+static inline crew_status crewi_call_check(const crew_pool *pool, const crew_job *job, const crew_call **call)
+{
+    if (*call || !pool || crewi_pool_is_forked(pool) || !job || !job->fn ||
+        job->arg_size + job->result_size > UINT32_MAX)
+        return crewi_call_check_slowly(pool, job, call);
+    *call = &crewi_call_defaults;
+    return CREW_OK;
+}
 
 /* error.c */
 void crewi_error_from_frame(crew_error *error, crew_status status, int code, const crewi_frame *frame,

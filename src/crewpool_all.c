@@ -8,6 +8,7 @@
 #include "base/fifo.c"
 #include "base/queue.c"
 #include "platform/cpu_count.c"
+#include "platform/favourite.c"
 #include "platform/linux.c"
 #include "platform/lock.c"
 

@@ -7,11 +7,6 @@ struct kept_error {
     crewi_shard *shard;
 };
 
-void crewi_failure_init(crewi_failure *failure)
-{
-    failure->word = 0;
-}
-
 static struct kept_error *failure_cell(const crewi_failure *failure)
 {
     return failure->word & 1 ? NULL : (struct kept_error *)(uintptr_t)failure->word;
@@ -33,7 +28,7 @@ void crewi_failure_keep(crewi_failure *failure, crewi_cells *cells, const crew_e
     failure->word = kept ? (uint64_t)(uintptr_t)kept : failure_pack(error);
 }
 
-void crewi_failure_drop(crewi_failure *failure)
+void crewi_failure_drop_cell(crewi_failure *failure)
 {
     struct kept_error *kept = failure_cell(failure);
     if (kept)

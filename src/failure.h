@@ -11,10 +11,21 @@ typedef struct crewi_failure {
     uint64_t word;
 } crewi_failure;
 
-void crewi_failure_init(crewi_failure *failure);
+static inline void crewi_failure_init(crewi_failure *failure)
+{
+    failure->word = 0;
+}
+
 /* Keeps a copy of *error, in place of an earlier one. */
 void crewi_failure_keep(crewi_failure *failure, crewi_cells *cells, const crew_error *error);
-void crewi_failure_drop(crewi_failure *failure);
+void crewi_failure_drop_cell(crewi_failure *failure);
+
+static inline void crewi_failure_drop(crewi_failure *failure)
+{
+    if (failure->word != 0)
+        crewi_failure_drop_cell(failure);
+}
+
 /* What was kept; or, as far as nothing was, an error made from the other arguments. */
 void crewi_failure_get(const crewi_failure *failure, crew_status status, size_t index, const crew_job *job,
                        crew_error *ret_error);

@@ -18,11 +18,6 @@ void crewi_counts_init(struct crewi_counts *counts)
     crewi_atomic_size_init(&counts->credits, 0);
 }
 
-bool crewi_gate_is_exact(crew_pool *pool)
-{
-    return crewi_atomic_u32_load(&pool->drain_waiters) > 0 || (crewi_atomic_u64_load(&pool->gate) & CREWI_GATE_SHUT);
-}
-
 static void gate_give_back(crew_pool *pool, uint64_t units)
 {
     uint64_t before = crewi_atomic_u64_fetch_sub(&pool->gate, units);

@@ -96,11 +96,12 @@ static crew_status call_refuse(const crew_pool *pool, const crew_job *job, const
     return crewi_refuse(error, CREW_INVALID, "the job's sizes are beyond what memory can hold");
 }
 
-crew_status crewi_call_check(const crew_pool *pool, const crew_job *job, const crew_call **call)
+const crew_call crewi_call_defaults = {.struct_size = sizeof crewi_call_defaults};
+
+crew_status crewi_call_check_slowly(const crew_pool *pool, const crew_job *job, const crew_call **call)
 {
-    static const crew_call defaults = {.struct_size = sizeof defaults};
     enum { SIZE_BITS = sizeof(size_t) * CHAR_BIT };
-    const crew_call *given = *call ? *call : &defaults;
+    const crew_call *given = *call ? *call : &crewi_call_defaults;
     if (!struct_can_be_read(given, sizeof *given))
         return CREW_INVALID;
     *call = given;

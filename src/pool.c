@@ -82,6 +82,7 @@ crew_status crew_pool_create(crew_pool **ret_pool, const crew_pool_options *give
     if (!pool)
         return crewi_refuse(options.error, CREW_NO_MEMORY, "out of memory");
     pool->options.error = NULL; /* the caller's, for the time of this call only */
+    crewi_barrier_prepare();
     status = pool->backend->open(pool, options.error);
     if (status != CREW_OK) {
         pool_delete(pool, false);

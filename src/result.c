@@ -4,7 +4,7 @@
 
 #include "backend.h"
 
-static bool result_init_telling(crew_result *result, crew_pool *pool, const crew_call *call)
+bool crewi_result_init_telling(crew_result *result, crew_pool *pool, const crew_call *call)
 {
     crewi_shard *shard;
     struct crewi_telling *telling = crewi_cell_new(pool, sizeof *telling, &shard);
@@ -13,23 +13,6 @@ static bool result_init_telling(crew_result *result, crew_pool *pool, const crew
     *telling = (struct crewi_telling){.result = result, .on_done = call->on_done, .user = call->user, .shard = shard};
     result->telling = telling;
     return true;
-}
-
-bool crewi_result_init(crew_result *result, crew_pool *pool, const crew_job *job, const crew_call *call)
-{
-    result->job = job;
-    result->context = call->context;
-    result->telling = NULL;
-    crewi_failure_init(&result->failure);
-    bool may_tell = call->on_done || pool->options.on_unhandled;
-    return !may_tell || result_init_telling(result, pool, call);
-}
-
-void crewi_result_clear(crew_result *result)
-{
-    crewi_failure_drop(&result->failure);
-    if (result->telling)
-        crewi_cell_free(result->telling->shard, result->telling, sizeof *result->telling);
 }
 
 uint32_t crewi_result_state(const crew_call *call, bool with_handle, bool has_place)
@@ -109,8 +92,8 @@ static uint32_t result_outcome_bits(const crew_result *result, crew_status statu
 /* Of the end (DONE) and of the handle's end, whichever is later: one of the two sees the other's bit. */
 static void result_drop_value(crew_result *result, uint32_t state)
 {
-    bool is_held = result->task.kind == &crewi_kind_apply && crewi_outcome(state) == CREW_OK && !(state & CREWI_TAKEN);
-    if (is_held && result->job->drop_result)
+    if (result->job->drop_result && result->task.kind == &crewi_kind_apply && crewi_outcome(state) == CREW_OK &&
+        !(state & CREWI_TAKEN))
         result->job->drop_result(crewi_apply_value(result), result->context);
 }
 

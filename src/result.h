@@ -30,9 +30,26 @@ static inline crew_result *crewi_result_of(crewi_task *task)
 }
 
 /* False: no memory. */
-bool crewi_result_init(crew_result *result, crew_pool *pool, const crew_job *job, const crew_call *call);
+bool crewi_result_init_telling(crew_result *result, crew_pool *pool, const crew_call *call);
+
+static inline bool crewi_result_init(crew_result *result, crew_pool *pool, const crew_job *job, const crew_call *call)
+{
+    result->job = job;
+    result->context = call->context;
+    result->telling = NULL;
+    crewi_failure_init(&result->failure);
+    bool may_tell = call->on_done || pool->options.on_unhandled;
+    return !may_tell || crewi_result_init_telling(result, pool, call);
+}
+
 /* Gives back what hangs on it. */
-void crewi_result_clear(crew_result *result);
+static inline void crewi_result_clear(crew_result *result)
+{
+    crewi_failure_drop(&result->failure);
+    if (result->telling)
+        crewi_cell_free(result->telling->shard, result->telling, sizeof *result->telling);
+}
+
 /* The bits of a new result's state. */
 uint32_t crewi_result_state(const crew_call *call, bool with_handle, bool has_place);
 

@@ -10,6 +10,10 @@
 #define CREWI_ASSERT(condition) ((void)sizeof(condition))
 #endif
 
+/* For a function that is one way of several: kept whole, so that the usual way stays short; or put into each of its callers. */
+#define CREWI_RARE __attribute__((noinline, cold))
+#define CREWI_USUAL inline __attribute__((always_inline))
+
 #define CREWI_CONTAINER_OF(pointer, Type, member) ((Type *)(void *)((char *)(pointer)-offsetof(Type, member)))
 
 #endif

@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "../platform/favourite.h"
 #include "../platform/lock.h"
 #include "../platform/platform.h"
 #include "assert.h"
@@ -47,6 +48,7 @@ struct crewi_shard {
 /* A cache for whoever has none of its own, picked by the thread's hash. Who finds it taken goes to the shard. */
 struct outlet {
     _Alignas(CREWI_CACHE_LINE) crewi_atomic_u32 word; /* OUTLET_FREE, _TAKEN, or _CLOSED for good */
+    crewi_favourite favourite;                        /* whose being inside is as good as _TAKEN */
     crewi_cache cache;                                /* of whoever has taken it */
 };
 
@@ -100,6 +102,7 @@ static void shard_init(struct crewi_shard *shard, crewi_cells *cells, void *owne
 static void outlet_init(struct outlet *outlet, crewi_cells *cells, unsigned index)
 {
     crewi_atomic_u32_init(&outlet->word, OUTLET_FREE);
+    crewi_favourite_init(&outlet->favourite);
     crewi_cache_open(&outlet->cache, cells, index);
 }
 
@@ -173,6 +176,7 @@ static void outlet_close(struct outlet *outlet)
         (void)crewi_futex_wait(&outlet->word, OUTLET_TAKEN, crewi_clock_now_ns() + LOOK_NS);
         word = OUTLET_FREE;
     }
+    crewi_favourite_oust(&outlet->favourite);
     crewi_cache_close(&outlet->cache);
 }
 
@@ -313,13 +317,6 @@ static void shard_keep_all(struct crewi_shard *shard, size_t class, void **cells
         cells_discount(shard->head.cells, count);
 }
 
-static void shard_free(struct crewi_shard *shard, size_t class, void *cell, bool is_handle)
-{
-    if (is_handle)
-        crewi_shard_count_handle(shard, SIZE_MAX);
-    shard_keep_all(shard, class, &cell, 1);
-}
-
 /* A filled magazine goes in; an empty one comes out, if `wants_another` and there is memory. */
 static struct crewi_magazine *shard_put_magazine(struct crewi_shard *shard, size_t class,
                                                  struct crewi_magazine *magazine, bool wants_another)
@@ -453,7 +450,7 @@ static void cache_free(crewi_cache *cache, size_t class, void *cell)
     if (!magazine)
         cache->loaded[class] = magazine = shard_exchange(cache->shard, class, NULL);
     if (!magazine) {
-        shard_free(cache->shard, class, cell, false);
+        shard_keep_all(cache->shard, class, &cell, 1);
         return;
     }
     if (magazine->count == magazine->limit)
@@ -477,21 +474,30 @@ static void cache_free_foreign(crewi_cache *cache, crewi_shard *shard, size_t cl
     if (magazine)
         magazine->cells[magazine->count++] = cell;
     else
-        shard_free(shard, class, cell, false);
+        shard_keep_all(shard, class, &cell, 1);
 }
 
 /* ---- those who have no cache ---- */
 
-static struct outlet *outlet_enter(crewi_cells *cells)
+static struct outlet *outlet_here(crewi_cells *cells)
 {
-    struct outlet *outlet = &cells->outlets[crewi_thread_hash() % SHARDS];
-    uint32_t word = OUTLET_FREE;
-    return crewi_atomic_u32_cas(&outlet->word, &word, OUTLET_TAKEN) ? outlet : NULL;
+    return &cells->outlets[crewi_thread_hash() % SHARDS];
 }
 
-static void outlet_leave(struct outlet *outlet)
+/* For whoever is not its favourite. */
+static bool outlet_take(struct outlet *outlet)
 {
-    crewi_atomic_u32_store_release(&outlet->word, OUTLET_FREE); /* pairs with the next one's CAS in outlet_enter */
+    uint32_t word = OUTLET_FREE;
+    if (!crewi_atomic_u32_cas(&outlet->word, &word, OUTLET_TAKEN))
+        return false;
+    crewi_favourite_oust(&outlet->favourite);
+    return true;
+}
+
+static void outlet_give(struct outlet *outlet)
+{
+    crewi_favourite_count(&outlet->favourite);
+    crewi_atomic_u32_store_release(&outlet->word, OUTLET_FREE); /* pairs with the next one's CAS in outlet_take */
 }
 
 /* ---- cells ---- */
@@ -506,11 +512,15 @@ static void *block_alloc(crewi_cells *cells, size_t size)
 
 static void *alloc_outside(crewi_cells *cells, unsigned hint, size_t size, crewi_shard **ret_shard)
 {
-    struct outlet *outlet = outlet_enter(cells);
-    if (!outlet)
+    struct outlet *outlet = outlet_here(cells);
+    bool is_favoured = crewi_favourite_enter(&outlet->favourite);
+    if (!is_favoured && !outlet_take(outlet))
         return shard_alloc(*ret_shard = &cells->shards[hint % SHARDS], crewi_cell_class(size));
     void *cell = crewi_cells_alloc(cells, &outlet->cache, hint, size, ret_shard);
-    outlet_leave(outlet);
+    if (is_favoured)
+        crewi_favourite_leave(&outlet->favourite);
+    else
+        outlet_give(outlet);
     return cell;
 }
 
@@ -529,31 +539,43 @@ static void block_free(crewi_shard *shard, void *block, size_t size)
     cells_discount(shard->head.cells, 1);
 }
 
-static void free_outside(crewi_shard *shard, void *cell, size_t size, bool is_handle)
-{
-    struct outlet *outlet = outlet_enter(shard->head.cells);
-    if (!outlet) {
-        shard_free(shard, crewi_cell_class(size), cell, is_handle);
-        return;
-    }
-    crewi_cells_free(shard, &outlet->cache, cell, size, is_handle);
-    outlet_leave(outlet);
-}
-
 void crewi_cells_free_slowly(crewi_shard *shard, crewi_cache *cache, void *cell, size_t size, bool is_handle)
 {
-    if (size <= CREWI_CELL_SIZE_MAX && !cache) {
-        free_outside(shard, cell, size, is_handle);
-        return;
-    }
     if (is_handle)
-        crewi_cells_discount_handle(shard, cache);
+        crewi_cache_count_handle(cache, SIZE_MAX);
     if (size > CREWI_CELL_SIZE_MAX)
         block_free(shard, cell, size);
     else if (cache->shard == shard)
         cache_free(cache, crewi_cell_class(size), cell);
     else
         cache_free_foreign(cache, shard, crewi_cell_class(size), cell);
+}
+
+static CREWI_RARE void free_outside_slowly(crewi_shard *shard, void *cell, size_t size, bool is_handle)
+{
+    struct outlet *outlet = outlet_here(shard->head.cells);
+    if (outlet_take(outlet)) {
+        crewi_cells_free(shard, &outlet->cache, cell, size, is_handle);
+        outlet_give(outlet);
+        return;
+    }
+    if (is_handle)
+        crewi_shard_count_handle(shard, SIZE_MAX);
+    if (size > CREWI_CELL_SIZE_MAX)
+        block_free(shard, cell, size);
+    else
+        shard_keep_all(shard, crewi_cell_class(size), &cell, 1);
+}
+
+void crewi_cells_free_outside(crewi_shard *shard, void *cell, size_t size, bool is_handle)
+{
+    struct outlet *outlet = outlet_here(shard->head.cells);
+    if (!crewi_favourite_enter(&outlet->favourite)) {
+        free_outside_slowly(shard, cell, size, is_handle);
+        return;
+    }
+    crewi_cells_free(shard, &outlet->cache, cell, size, is_handle);
+    crewi_favourite_leave(&outlet->favourite);
 }
 
 /* ---- handles ---- */
@@ -566,11 +588,16 @@ void crewi_shard_count_handle(crewi_shard *shard, size_t delta)
     crewi_lock_release(&shard->lock);
 }
 
+static bool outlet_is_at_rest(const struct outlet *outlet)
+{
+    return crewi_atomic_u32_load(&outlet->word) == OUTLET_FREE && !crewi_favourite_is_inside(&outlet->favourite);
+}
+
 void crewi_cells_abandon(crewi_cells *cells)
 {
     size_t handles = 0;
     for (size_t i = 0; i < SHARDS; i++)
-        crewi_cache_abandon(&cells->outlets[i].cache, crewi_atomic_u32_load(&cells->outlets[i].word) == OUTLET_FREE);
+        crewi_cache_abandon(&cells->outlets[i].cache, outlet_is_at_rest(&cells->outlets[i]));
     for (size_t i = 0; i < SHARDS; i++)
         handles += crewi_atomic_size_load(&cells->shards[i].handles);
     crewi_atomic_size_store(&cells->heirs, handles + 1);

@@ -88,6 +88,7 @@ void crewi_cache_abandon(crewi_cache *cache, bool is_at_rest);
 void *crewi_cells_alloc_slowly(crewi_cells *cells, crewi_cache *cache, unsigned hint, size_t size,
                                crewi_shard **ret_shard);
 void crewi_cells_free_slowly(crewi_shard *shard, crewi_cache *cache, void *cell, size_t size, bool is_handle);
+void crewi_cells_free_outside(crewi_shard *shard, void *cell, size_t size, bool is_handle);
 
 /* A cell of at least `size` bytes, aligned for any type: from the caller's cache or, where that is NULL, from the shard that
  * `hint` picks (any number; one per thread keeps threads apart). NULL: no memory. The shard is how it is given back. */
@@ -111,7 +112,11 @@ static inline void crewi_cache_count_handle(crewi_cache *cache, size_t delta)
 /* Any thread, also after orphan; `cache` is the caller's, or NULL. `is_handle`: it was counted as one till now. */
 static inline void crewi_cells_free(crewi_shard *shard, crewi_cache *cache, void *cell, size_t size, bool is_handle)
 {
-    bool is_home = cache && cache->shard == shard && size <= CREWI_CELL_SIZE_MAX;
+    if (!cache) {
+        crewi_cells_free_outside(shard, cell, size, is_handle);
+        return;
+    }
+    bool is_home = cache->shard == shard && size <= CREWI_CELL_SIZE_MAX;
     struct crewi_magazine *magazine = is_home ? cache->loaded[crewi_cell_class(size)] : NULL;
     if (!magazine || magazine->count == magazine->limit) {
         crewi_cells_free_slowly(shard, cache, cell, size, is_handle);

@@ -2,18 +2,15 @@
 /* Segments are linked; the pusher appends, the popper gives back what it has emptied. */
 #include "fifo.h"
 
-enum { SEGMENT_ENTRIES = 127, HELD = 1, SLEEPERS = 2, COUNT_SHIFT = 2, COUNT_MAX = UINT32_MAX >> COUNT_SHIFT };
-
-struct crewi_segment {
-    struct crewi_segment *next; /* written by the pusher before it has pushed anything into that one */
-    void *entries[SEGMENT_ENTRIES];
-};
+enum { HELD = 1, SLEEPERS = 2, COUNT_SHIFT = CREWI_FIFO_COUNT_SHIFT, COUNT_MAX = UINT32_MAX >> COUNT_SHIFT };
 
 void crewi_fifo_init(crewi_fifo *fifo, const struct crewi_memory *memory)
 {
     fifo->memory = memory;
     fifo->first = fifo->last = NULL;
     fifo->first_count = fifo->last_count = 0;
+    crewi_favourite_init(&fifo->favourite);
+    fifo->is_favoured = false;
     crewi_lock_init(&fifo->out);
     crewi_atomic_u32_init(&fifo->pushed, 0);
     crewi_atomic_u32_init(&fifo->popped, 0);
@@ -42,7 +39,8 @@ void crewi_fifo_destroy(crewi_fifo *fifo)
 
 bool crewi_fifo_is_held(const crewi_fifo *fifo)
 {
-    return (crewi_atomic_u32_load(&fifo->pushed) & HELD) || crewi_lock_is_held(&fifo->out);
+    return (crewi_atomic_u32_load(&fifo->pushed) & HELD) || crewi_favourite_is_inside(&fifo->favourite) ||
+           crewi_lock_is_held(&fifo->out);
 }
 
 static struct crewi_segment *segment_new(crewi_fifo *fifo)
@@ -70,7 +68,7 @@ static bool fifo_extend(crewi_fifo *fifo)
     return true;
 }
 
-void crewi_fifo_lock(crewi_fifo *fifo)
+static void fifo_hold(crewi_fifo *fifo)
 {
     enum { LOOKS = 100 }; /* before it sleeps, as in lock.c */
     for (unsigned look = 0;; look++) {
@@ -86,9 +84,16 @@ void crewi_fifo_lock(crewi_fifo *fifo)
     }
 }
 
-/* The count goes on by `entries` in the same step: whoever sees it sees what was written before. */
-static void fifo_release(crewi_fifo *fifo, uint32_t entries)
+void crewi_fifo_lock_slowly(crewi_fifo *fifo)
 {
+    fifo_hold(fifo);
+    crewi_favourite_oust(&fifo->favourite);
+    fifo->is_favoured = false;
+}
+
+static void fifo_let_go(crewi_fifo *fifo, uint32_t entries)
+{
+    crewi_favourite_count(&fifo->favourite);
     uint32_t before = crewi_atomic_u32_fetch_add(&fifo->pushed, (entries << COUNT_SHIFT) - HELD);
     if (!(before & SLEEPERS))
         return;
@@ -96,14 +101,26 @@ static void fifo_release(crewi_fifo *fifo, uint32_t entries)
     crewi_futex_wake_all(&fifo->pushed);
 }
 
+/* The count goes on by `entries` in the same step. */
+static void fifo_release(crewi_fifo *fifo, uint32_t entries)
+{
+    if (!fifo->is_favoured) {
+        fifo_let_go(fifo, entries);
+        return;
+    }
+    if (entries != 0)
+        (void)crewi_atomic_u32_fetch_add(&fifo->pushed, entries << COUNT_SHIFT);
+    crewi_favourite_leave(&fifo->favourite);
+}
+
 void crewi_fifo_unlock(crewi_fifo *fifo)
 {
     fifo_release(fifo, 0);
 }
 
-bool crewi_fifo_push_and_unlock(crewi_fifo *fifo, void *entry)
+bool crewi_fifo_push_slowly(crewi_fifo *fifo, void *entry)
 {
-    bool has_room = (fifo->last && fifo->last_count < SEGMENT_ENTRIES) || fifo_extend(fifo);
+    bool has_room = (fifo->last && fifo->last_count < CREWI_SEGMENT_ENTRIES) || fifo_extend(fifo);
     if (has_room)
         fifo->last->entries[fifo->last_count++] = entry;
     fifo_release(fifo, has_room);
@@ -133,7 +150,7 @@ size_t crewi_fifo_pop(crewi_fifo *fifo, void **ret_entries, size_t most)
     uint32_t there = fifo_count(crewi_atomic_u32_load(&fifo->pushed), popped);
     uint32_t count = there < most ? there : (uint32_t)most;
     for (uint32_t i = 0; i < count; i++) {
-        if (fifo->first_count == SEGMENT_ENTRIES)
+        if (fifo->first_count == CREWI_SEGMENT_ENTRIES)
             fifo_advance(fifo);
         ret_entries[i] = fifo->first->entries[fifo->first_count++];
     }
@@ -156,7 +173,7 @@ struct place {
 
 static void **place_next(struct place *place)
 {
-    if (place->count == SEGMENT_ENTRIES)
+    if (place->count == CREWI_SEGMENT_ENTRIES)
         *place = (struct place){place->segment->next, 0};
     return &place->segment->entries[place->count++];
 }

@@ -68,11 +68,6 @@ crewi_link *crewi_queue_pop(crewi_queue *queue)
     return crewi_queue_pop_chain(queue, 1);
 }
 
-bool crewi_queue_is_empty(const crewi_queue *queue)
-{
-    return !crewi_atomic_ptr_load(&queue->incoming) && !crewi_atomic_ptr_load(&queue->first);
-}
-
 crewi_link *crewi_queue_filter(crewi_queue *queue, bool (*is_dead)(const crewi_link *link))
 {
     crewi_link *dead = NULL, *first = NULL, **end = &first, *last = NULL;

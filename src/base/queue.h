@@ -28,7 +28,10 @@ crewi_link *crewi_queue_pop(crewi_queue *queue);
 crewi_link *crewi_queue_pop_chain(crewi_queue *queue, size_t most);
 
 /* Never says "empty" when a push that happened before has not been popped. */
-bool crewi_queue_is_empty(const crewi_queue *queue);
+static inline bool crewi_queue_is_empty(const crewi_queue *queue)
+{
+    return !crewi_atomic_ptr_load(&queue->incoming) && !crewi_atomic_ptr_load(&queue->first);
+}
 
 /* Unlinks every link for which `is_dead` is true and returns them as a chain; the others keep their order. */
 crewi_link *crewi_queue_filter(crewi_queue *queue, bool (*is_dead)(const crewi_link *link));

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <linux/membarrier.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -17,7 +18,21 @@
 #include <time.h>
 #include <unistd.h>
 
+#if __has_include(<sys/single_threaded.h>)
+#include <sys/single_threaded.h>
+#else
+#define __libc_single_threaded false
+#endif
+
 #include "platform.h"
+
+#if defined(__SANITIZE_THREAD__)
+#define CREWI_THREAD_SANITIZER
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define CREWI_THREAD_SANITIZER
+#endif
+#endif
 
 /* Few and small enough to lie in the block that threads are born with: reached without a call, from a shared library, too. */
 #define CREWI_THREAD_LOCAL _Thread_local __attribute__((tls_model("initial-exec")))
@@ -237,10 +252,52 @@ unsigned crewi_cpus_at_hand(void)
     return (unsigned)CPU_COUNT(&set);
 }
 
+void *crewi_thread_mark(void)
+{
+    return &linux_self;
+}
+
 unsigned crewi_thread_hash(void)
 {
-    uint64_t address = (uint64_t)(uintptr_t)&linux_self;
+    uint64_t address = (uint64_t)(uintptr_t)crewi_thread_mark();
     return (unsigned)((address >> 6) * 0x9E3779B97F4A7C15u >> 40);
+}
+
+/* ---- a barrier in all threads ---- */
+
+/* Set once, by the thread that made the first pool; a fork's child inherits both this and what it stands for. */
+static crewi_atomic_u32 linux_has_barrier;
+
+static long linux_membarrier(int command)
+{
+    int kept = errno;
+    long result = syscall(SYS_membarrier, command, 0, 0);
+    errno = kept;
+    return result;
+}
+
+/* A process of many threads would wait some 10 ms for this; one of a single thread does not. ThreadSanitizer does not know such barriers. */
+void crewi_barrier_prepare(void)
+{
+#ifndef CREWI_THREAD_SANITIZER
+    if (__libc_single_threaded && linux_membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0)
+        crewi_atomic_u32_store(&linux_has_barrier, 1);
+#endif
+}
+
+bool crewi_barrier_is_there(void)
+{
+    return crewi_atomic_u32_load_relaxed(&linux_has_barrier) != 0; /* relaxed: if seen late, it is used late */
+}
+
+/* Where it is forbidden after it was allowed, a while does: no core keeps a store to itself for a millisecond. */
+void crewi_barrier_everywhere(void)
+{
+    enum { LONG_NS = 1000000 };
+    crewi_atomic_u32 nobody;
+    crewi_atomic_u32_init(&nobody, 0);
+    if (linux_membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) != 0)
+        (void)crewi_futex_wait(&nobody, 0, crewi_clock_now_ns() + LONG_NS);
 }
 
 /* ---- processes ---- */

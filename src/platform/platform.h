@@ -73,8 +73,21 @@ static inline void crewi_prefetch(const void *address)
 /* How many CPUs this thread may run on, now; cheap. */
 unsigned crewi_cpus_at_hand(void);
 
-/* A small number that tends to differ between threads. */
+/* An address that no two living threads share, and a small number of it that tends to differ between threads. */
+void *crewi_thread_mark(void);
 unsigned crewi_thread_hash(void);
+
+/* ---- a barrier in all threads ---- */
+
+/* To be called before a process's first pool starts threads: makes ready for what follows, where that costs next to nothing. */
+void crewi_barrier_prepare(void);
+
+/* Whether the next one can be used; the same answer for good, once it was yes. */
+bool crewi_barrier_is_there(void);
+
+/* Every thread of this process passes a full memory barrier between the beginning and the end of this call, as does the caller. Takes
+ * some 10 us, and a moment of every other thread that runs. */
+void crewi_barrier_everywhere(void);
 
 /* ---- processes ---- */
 

@@ -45,7 +45,7 @@ bool crewi_engine_has_work(crewi_engine *engine)
 
 static crewi_task *queue_next(crewi_queue *queue)
 {
-    crewi_link *link = crewi_queue_pop(queue);
+    crewi_link *link = crewi_queue_is_empty(queue) ? NULL : crewi_queue_pop(queue);
     return link ? crewi_task_of_link(link) : NULL;
 }
 
