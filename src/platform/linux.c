@@ -80,18 +80,12 @@ void crewi_futex_wake_all(crewi_atomic_u32 *word)
 
 /* ---- threads ---- */
 
-struct linux_start {
-    void (*run)(void *);
-    void *arg;
-    char name[CREWI_THREAD_NAME_SIZE];
-};
-
 static void *linux_thread_main(void *opaque)
 {
-    struct linux_start start = *(struct linux_start *)opaque;
-    free(opaque);
-    (void)pthread_setname_np(pthread_self(), start.name);
-    start.run(start.arg);
+    crewi_thread *thread = opaque;
+    thread->id = (uintptr_t)pthread_self();
+    (void)pthread_setname_np(pthread_self(), thread->name);
+    thread->run(thread->arg);
     return NULL;
 }
 
@@ -113,17 +107,25 @@ static size_t linux_stack_round(size_t size)
     return size > SIZE_MAX - PAGE ? size : (size + PAGE - 1) / PAGE * PAGE;
 }
 
-static bool linux_thread_create(pthread_t *ret_thread, struct linux_start *start, size_t stack_size)
+/* Asking for a policy makes a new thread wait until it has been set: not where it inherits that one in any case. */
+static void linux_default_policy(pthread_attr_t *attributes)
+{
+    if (syscall(SYS_sched_getscheduler, 0) != SCHED_OTHER)
+        (void)pthread_attr_setinheritsched(attributes, PTHREAD_EXPLICIT_SCHED);
+}
+
+static bool linux_thread_create(crewi_thread *thread, size_t stack_size)
 {
     pthread_attr_t attributes;
     if (pthread_attr_init(&attributes))
         return false;
     bool started = stack_size == 0 || pthread_attr_setstacksize(&attributes, linux_stack_round(stack_size)) == 0;
-    (void)pthread_attr_setinheritsched(&attributes, PTHREAD_EXPLICIT_SCHED);
+    linux_default_policy(&attributes);
+    pthread_t id; /* the new thread knows it sooner */
     sigset_t blocked, kept;
     linux_asynchronous_signals(&blocked);
     (void)pthread_sigmask(SIG_SETMASK, &blocked, &kept); /* the new thread starts with it: no signal slips in between */
-    started = started && pthread_create(ret_thread, &attributes, linux_thread_main, start) == 0;
+    started = started && pthread_create(&id, &attributes, linux_thread_main, thread) == 0;
     (void)pthread_sigmask(SIG_SETMASK, &kept, NULL);
     (void)pthread_attr_destroy(&attributes);
     return started;
@@ -131,19 +133,10 @@ static bool linux_thread_create(pthread_t *ret_thread, struct linux_start *start
 
 bool crewi_thread_start(crewi_thread *ret_thread, void (*run)(void *), void *arg, const char *name, size_t stack_size)
 {
-    struct linux_start *start = malloc(sizeof *start);
-    if (!start)
-        return false;
-    start->run = run;
-    start->arg = arg;
-    (void)snprintf(start->name, sizeof start->name, "%.*s", (int)sizeof start->name - 1, name);
-    pthread_t thread;
-    if (!linux_thread_create(&thread, start, stack_size)) {
-        free(start);
-        return false;
-    }
-    ret_thread->id = (uintptr_t)thread;
-    return true;
+    ret_thread->run = run;
+    ret_thread->arg = arg;
+    (void)snprintf(ret_thread->name, sizeof ret_thread->name, "%.*s", (int)sizeof ret_thread->name - 1, name);
+    return linux_thread_create(ret_thread, stack_size);
 }
 
 void crewi_thread_join(crewi_thread thread)

@@ -34,11 +34,16 @@ void crewi_futex_wake_all(crewi_atomic_u32 *word);
 enum { CREWI_THREAD_NAME_SIZE = 16 }; /* longer names are cut */
 
 typedef struct crewi_thread {
-    uintptr_t id;
+    uintptr_t id; /* written by the thread itself */
+    /* what it reads at its start, so that it needs no memory of its own for that */
+    void (*run)(void *);
+    void *arg;
+    char name[CREWI_THREAD_NAME_SIZE];
 } crewi_thread;
 
 /* Starts a thread with all asynchronous signals blocked, nothing else inherited. `name` is cut to what the system takes.
- * stack_size 0: the system's default. False: none to be had. */
+ * stack_size 0: the system's default. *ret_thread stays where it is until `run` is called, and is complete by then: by whatever
+ * `run` tells others, they can join it. False: none to be had, and the id is as it was. */
 bool crewi_thread_start(crewi_thread *ret_thread, void (*run)(void *), void *arg, const char *name, size_t stack_size);
 void crewi_thread_join(crewi_thread thread);
 

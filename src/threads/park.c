@@ -7,7 +7,8 @@ enum {
     SPIN_NS_MAX = 50000, /* about what it costs to wake a thread on another core */
     SPIN_TURNS = 16,     /* looks between two looks at the clock */
     DOZE_NS = 50000,
-    DOZES_MAX = 8 /* in a row without anything to see, then it sleeps */
+    DOZES_MAX = 8, /* in a row without anything to see, then it sleeps */
+    DISMISS_AT_ONCE = 64
 };
 
 /* ---- waking ---- */
@@ -110,19 +111,33 @@ void crewi_found_work(crewi_slot *slot)
         crewi_wake_one(engine);
 }
 
-void crewi_threads_wake_all(crew_pool *pool)
+/* Takes up to `most` sleepers off the list, dismissed; returns the words to wake them by. */
+static unsigned engine_dismiss(crewi_engine *engine, crewi_atomic_u32 *words[], unsigned most)
 {
-    crewi_engine *engine = crewi_engine_of(pool);
-    if (!crewi_gate_is_ended(pool))
-        return;
+    unsigned count = 0;
     crewi_lock_acquire(&engine->lock);
-    while (engine->idle) {
+    while (engine->idle && count < most) {
         crewi_slot *slot = engine->idle;
         engine_idle_remove(engine, slot);
         crewi_atomic_u32_store(&slot->wake, CREWI_DISMISSED);
-        crewi_futex_wake_one(&slot->wake);
+        words[count++] = &slot->wake;
     }
     crewi_lock_release(&engine->lock);
+    return count;
+}
+
+/* Not under the lock, which each of them takes on its way out. */
+void crewi_threads_wake_all(crew_pool *pool)
+{
+    crewi_atomic_u32 *words[DISMISS_AT_ONCE];
+    if (!crewi_gate_is_ended(pool))
+        return;
+    unsigned count;
+    do {
+        count = engine_dismiss(crewi_engine_of(pool), words, DISMISS_AT_ONCE);
+        for (unsigned i = 0; i < count; i++)
+            crewi_futex_wake_one(words[i]);
+    } while (count == DISMISS_AT_ONCE);
 }
 
 /* ---- looking around before sleeping ---- */
@@ -248,6 +263,14 @@ static bool park_deep(crewi_slot *slot)
     return park_sleep(slot) == CREWI_GRANTED; /* [P4] */
 }
 
+/* The next thing that is found, it may run. */
+static void park_end(crewi_slot *slot)
+{
+    slot->base.has_permit = true;
+    slot->is_searching = true;
+    slot->has_run = false;
+}
+
 bool crewi_park_worker(crewi_slot *slot)
 {
     crewi_engine *engine = slot->engine;
@@ -260,8 +283,20 @@ bool crewi_park_worker(crewi_slot *slot)
     if (!park_spin(slot) && !park_deep(slot))
         return false;
     spin_learn(slot);
-    slot->base.has_permit = true;
-    slot->is_searching = true;
-    slot->has_run = false;
+    park_end(slot);
+    return true;
+}
+
+/* A new worker was started for work that is there, as a rule. What it finds at once says nothing about how long waiting takes. */
+bool crewi_park_arrived(crewi_slot *slot)
+{
+    crewi_engine *engine = slot->engine;
+    crewi_gate_flush(slot->pool, &slot->local); /* of its initializer */
+    slot->is_searching = true;                  /* [P0], one look long */
+    (void)crewi_atomic_u32_fetch_add(&engine->searchers, 1);
+    bool has_found = !crewi_gate_is_ended(slot->pool) && crewi_engine_has_work(engine) && crewi_permit_try(engine);
+    if (!has_found && !park_deep(slot))
+        return false;
+    park_end(slot);
     return true;
 }

@@ -77,6 +77,7 @@ static void slot_name(const crewi_slot *slot, char name[CREWI_THREAD_NAME_SIZE])
     memcpy(name + strlen(name), index, (size_t)digits + 1);
 }
 
+/* By whoever has reserved the slot: nobody else looks at its thread till that has ended. */
 static bool slot_start(crewi_slot *slot)
 {
     const crew_pool_options *options = &slot->pool->options;
@@ -84,42 +85,55 @@ static bool slot_start(crewi_slot *slot)
     slot_name(slot, name);
     slot->predecessor = slot->thread;
     slot->has_predecessor = slot->has_thread;
-    slot->is_arriving = true;
-    crewi_lock_acquire(&slot->engine->lock); /* the new thread may be through before `thread` is written */
-    bool is_started = crewi_thread_start(&slot->thread, crewi_worker_main, slot, name, options->stack_size);
-    slot->has_thread = is_started || slot->has_predecessor;
-    slot->engine->cannot_start = !is_started;
-    crewi_lock_release(&slot->engine->lock);
-    return is_started;
+    slot->is_arriving = slot->has_thread = true; /* the new thread may be through before we go on */
+    if (crewi_thread_start(&slot->thread, crewi_worker_main, slot, name, options->stack_size))
+        return true;
+    slot->has_thread = slot->has_predecessor;
+    return false;
 }
 
 static crew_status engine_start_thread(crewi_engine *engine, unsigned index)
 {
     crewi_slot *slot = engine_slot_at(engine, index);
-    if (slot && slot_start(slot))
-        return CREW_OK;
+    bool is_started = slot && slot_start(slot);
     crewi_lock_acquire(&engine->lock);
-    engine->cannot_start = true;
-    engine->is_taken[index] = false;
-    engine->alive--;
-    engine->arriving--;
-    engine->spare_failures++;
+    engine->cannot_start = !is_started;
+    if (!is_started) {
+        engine->is_taken[index] = false;
+        engine->alive--;
+        engine->arriving--;
+        engine->spare_failures++;
+    }
     crewi_lock_release(&engine->lock);
+    if (is_started)
+        return CREW_OK;
     return slot ? CREW_NO_RESOURCE : CREW_NO_MEMORY;
 }
 
-/* Threads that execute, or could at once, are fewer than the permits, and none of them sleeps. */
+/* Threads that execute, or could at once, are fewer than the permits, and none of them sleeps. Where work waits, more than one may
+ * be on its way, as long as that leaves CPUs to those that are there. */
 static bool reserve_is_wanted(const crewi_engine *engine)
 {
-    return !engine->idle && engine->arriving == 0 && engine->alive - engine->suspended < engine->workers &&
-           !crewi_gate_is_ended(engine->pool);
+    if (engine->idle || engine->alive - engine->suspended >= engine->workers || crewi_gate_is_ended(engine->pool))
+        return false;
+    return engine->arriving == 0 || (engine->arriving <= engine->spinners_max && crewi_engine_has_work(engine));
+}
+
+static bool engine_start_if(crewi_engine *engine, bool (*is_wanted)(const crewi_engine *engine))
+{
+    unsigned index = engine_reserve_index(engine, is_wanted);
+    return index < engine->slots_max && engine_start_thread(engine, index) == CREW_OK;
 }
 
 void crewi_engine_ensure_reserve(crewi_engine *engine)
 {
-    unsigned index = engine_reserve_index(engine, reserve_is_wanted);
-    if (index < engine->slots_max)
-        (void)engine_start_thread(engine, index);
+    (void)engine_start_if(engine, reserve_is_wanted);
+}
+
+void crewi_engine_grow(crewi_engine *engine)
+{
+    if (engine_start_if(engine, reserve_is_wanted))
+        (void)engine_start_if(engine, reserve_is_wanted);
 }
 
 static bool sleeper_is_wanted(const crewi_engine *engine)
@@ -129,9 +143,7 @@ static bool sleeper_is_wanted(const crewi_engine *engine)
 
 void crewi_engine_ensure_sleeper(crewi_engine *engine)
 {
-    unsigned index = engine_reserve_index(engine, sleeper_is_wanted);
-    if (index < engine->slots_max)
-        (void)engine_start_thread(engine, index);
+    (void)engine_start_if(engine, sleeper_is_wanted);
 }
 
 /* ---- open ---- */
@@ -303,13 +315,11 @@ static void threads_join(crew_pool *pool)
     threads_sweep(pool); /* dead entries, claimed elsewhere; nothing else is left */
 }
 
-/* With an initializer all workers start now, since create says whether they can; else one, and the others when there is work. */
-static crew_status engine_start_first(crewi_engine *engine, crew_error *ret_error)
+/* Create says whether all workers can. */
+static crew_status engine_start_all(crewi_engine *engine, crew_error *ret_error)
 {
-    const crew_pool_options *options = &engine->pool->options;
-    bool all = options->worker_init && !(options->flags & CREW_LAZY_INIT);
     crew_status status = CREW_OK;
-    for (unsigned i = 0; status == CREW_OK && i < (all ? engine->workers : 1); i++)
+    for (unsigned i = 0; status == CREW_OK && i < engine->workers; i++)
         status = engine_start_thread(engine, engine_reserve_index(engine, anyone_is_wanted));
     (void)engine_wait_until(engine, engine_has_settled, CREWI_NEVER);
     crewi_lock_acquire(&engine->lock);
@@ -320,9 +330,23 @@ static crew_status engine_start_first(crewi_engine *engine, crew_error *ret_erro
         *ret_error = engine->init_failure;
         ret_error->status = CREW_FAILED;
     }
-    if (has_failed)
-        return CREW_FAILED;
-    return status == CREW_OK ? CREW_OK : crewi_refuse(ret_error, status, "a worker's thread could not be started");
+    return has_failed ? CREW_FAILED : status;
+}
+
+/* With an initializer all workers start now; else one, which nobody waits for, and the others when there is work. */
+static crew_status engine_start_first(crewi_engine *engine, crew_error *ret_error)
+{
+    const crew_pool_options *options = &engine->pool->options;
+    crew_status status;
+    if (options->worker_init && !(options->flags & CREW_LAZY_INIT)) {
+        status = engine_start_all(engine, ret_error);
+    } else {
+        engine->is_open = true; /* no other thread is there yet */
+        status = engine_start_thread(engine, engine_reserve_index(engine, anyone_is_wanted));
+    }
+    if (status == CREW_OK || status == CREW_FAILED)
+        return status;
+    return crewi_refuse(ret_error, status, "a worker's thread could not be started");
 }
 
 static crew_status threads_open(crew_pool *pool, crew_error *ret_error)

@@ -34,11 +34,12 @@ typedef struct crewi_slot {
     uint32_t ticks;                 /* tasks looked for */
     unsigned fetch_next;            /* which hatch is next */
     uint64_t random;
-    /* guarded by engine->lock */
+    /* written by whoever has reserved the index, before the thread starts; then the thread's own, and in the end join's */
     bool is_arriving; /* its thread has not parked yet */
     bool has_thread;  /* `thread` is to be joined */
     crewi_thread thread, predecessor;
-    bool has_predecessor; /* which the new thread joins; written before it starts */
+    bool has_predecessor; /* which the new thread joins */
+    /* guarded by engine->lock */
     struct crewi_slot *idle_next;
     bool is_idle;
     crewi_atomic_u32 wake;
@@ -61,9 +62,11 @@ typedef struct crewi_resumer {
 
 typedef struct crewi_engine {
     crew_pool *pool;
-    unsigned workers;      /* permits: how many threads may execute at once */
-    unsigned slots_max;    /* workers and spares */
-    unsigned spinners_max; /* threads that execute or look around, before nobody else may look around; 0: nobody ever */
+    unsigned workers;   /* permits: how many threads may execute at once */
+    unsigned slots_max; /* workers and spares */
+    /* Half of the CPUs: threads that execute or look around, before nobody else may look around; 0: nobody ever. And as many may be
+     * arriving when one more is started for work that waits. */
+    unsigned spinners_max;
     crewi_queue injector, urgent;
     crewi_atomic_ptr offered;        /* a task that its submitter may take back, or NULL */
     crewi_deque guests[CREWI_DESKS]; /* what the jobs of outside helpers submit; owned by who has the desk */
@@ -75,7 +78,7 @@ typedef struct crewi_engine {
     crewi_atomic_u32 dozers;     /* 0 or 1: a worker on the list of sleepers that looks by itself now and then */
     crewi_atomic_u32 is_stirred; /* somebody has left work to the dozer */
     crewi_atomic_u32 is_helped;  /* an outsider has executed */
-    crewi_atomic_u32 arrivals;   /* epoch: +1 for each thread that arrived or ended */
+    crewi_atomic_u32 arrivals;   /* epoch: +1 when create, or join, has nobody left to wait for */
     crewi_lock lock;             /* guards all below, and the slots' fields that say so */
     crewi_slot *idle;            /* the last to fall asleep first */
     crewi_resumer *resumers, **resumers_end;
@@ -83,7 +86,7 @@ typedef struct crewi_engine {
     unsigned arriving; /* of these, not yet at their first park */
     unsigned suspended;
     unsigned initialised; /* threads that got through worker_init (or have none to) */
-    bool is_open;         /* create has succeeded, or will not fail for an initializer any more */
+    bool is_open;         /* create waits for no initializer: there is none to wait for, or all have come to an end */
     bool is_urged;        /* the next worker that looks for work before it sleeps may run it beyond the permits */
     bool cannot_start;    /* the last start of a thread failed */
     bool has_init_failure;
@@ -101,7 +104,7 @@ static inline crewi_engine *crewi_engine_of(const crew_pool *pool)
 
 /* worker.c */
 void crewi_worker_main(void *slot);
-bool crewi_engine_has_work(crewi_engine *engine);
+bool crewi_engine_has_work(const crewi_engine *engine);
 /* Tells worker_run, where there is one, that a run of jobs begins or ends here. */
 void crewi_worker_in_run(crewi_slot *slot, bool running);
 
@@ -120,6 +123,7 @@ void crewi_wake_one(crewi_engine *engine);
 void crewi_work_arrived(crewi_engine *engine); /* [S2] */
 bool crewi_dozer_stir(crewi_engine *engine);   /* true: somebody dozes, and will look in a moment */
 bool crewi_park_worker(crewi_slot *slot);      /* false: the pool has ended */
+bool crewi_park_arrived(crewi_slot *slot);     /* the same for the first time */
 void crewi_found_work(crewi_slot *slot);
 void crewi_threads_urge(crew_pool *pool);
 void crewi_threads_wake_all(crew_pool *pool);
@@ -127,6 +131,8 @@ void crewi_threads_wake_all(crew_pool *pool);
 /* threads.c */
 /* Sees to it that whoever releases a permit, or submits, finds a thread to wake: only workers can start one. */
 void crewi_engine_ensure_reserve(crewi_engine *engine);
+/* The same by a worker that begins to run something; where more work waits, it starts two. */
+void crewi_engine_grow(crewi_engine *engine);
 /* The same for work that must not wait for a permit. */
 void crewi_engine_ensure_sleeper(crewi_engine *engine);
 /* Create and join look again. */

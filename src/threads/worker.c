@@ -9,12 +9,12 @@ enum {
 
 /* ---- finding work ---- */
 
-static crewi_slot *engine_slot(crewi_engine *engine, unsigned index)
+static crewi_slot *engine_slot(const crewi_engine *engine, unsigned index)
 {
     return crewi_atomic_ptr_load(&engine->slots[index]);
 }
 
-static bool guests_have_work(crewi_engine *engine)
+static bool guests_have_work(const crewi_engine *engine)
 {
     uint32_t used = crewi_atomic_u32_load(&engine->guests_used);
     for (unsigned i = 0; used >> i != 0; i++)
@@ -23,7 +23,7 @@ static bool guests_have_work(crewi_engine *engine)
     return false;
 }
 
-bool crewi_engine_has_work(crewi_engine *engine)
+bool crewi_engine_has_work(const crewi_engine *engine)
 {
     if (!crewi_queue_is_empty(&engine->urgent) || !crewi_queue_is_empty(&engine->injector))
         return true;
@@ -168,7 +168,7 @@ static void worker_run_task(crewi_slot *slot, crewi_task *task)
 {
     if (slot->is_searching) {
         crewi_found_work(slot);
-        crewi_engine_ensure_reserve(slot->engine);
+        crewi_engine_grow(slot->engine);
     }
     crewi_worker_in_run(slot, true);
     slot->has_run = true;
@@ -247,8 +247,10 @@ static void worker_arrived(crewi_slot *slot)
     crewi_lock_acquire(&slot->engine->lock);
     slot->engine->arriving--;
     slot->is_arriving = false;
+    bool is_awaited = !slot->engine->is_open && slot->engine->arriving == 0;
     crewi_lock_release(&slot->engine->lock);
-    crewi_engine_tell(slot->engine);
+    if (is_awaited)
+        crewi_engine_tell(slot->engine);
 }
 
 /* Runs what is found. False: a fork's child has come back from a job, and leaves. */
@@ -270,16 +272,14 @@ static void worker_live(crewi_slot *slot)
     if (!is_lazy && !worker_initialise(slot))
         return;
     worker_arrived(slot);
-    for (bool is_new = is_lazy; crewi_park_worker(slot); is_new = false) {
-        if (is_new && !worker_initialise(slot))
-            return;
-        if (!worker_run_found(slot))
-            return;
-    }
+    if (!crewi_park_arrived(slot) || (is_lazy && !worker_initialise(slot)))
+        return;
+    while (worker_run_found(slot) && crewi_park_worker(slot))
+        continue;
 }
 
-/* Gives back all that the engine counts this thread for. */
-static void worker_retire(crewi_slot *slot)
+/* Gives back all that the engine counts this thread for. True: it was the last that create or join waits for. */
+static bool worker_retire(crewi_slot *slot)
 {
     crewi_engine *engine = slot->engine;
     if (slot->is_searching)
@@ -294,7 +294,9 @@ static void worker_retire(crewi_slot *slot)
     engine->initialised -= slot->is_initialised;
     engine->alive--;
     engine->is_taken[slot->index] = false;
+    bool is_last = engine->alive == 0 || (!engine->is_open && engine->arriving == 0);
     crewi_lock_release(&engine->lock);
+    return is_last;
 }
 
 static void worker_body(void *opaque)
@@ -304,8 +306,8 @@ static void worker_body(void *opaque)
     if (crewi_pool_is_forked(slot->pool))
         return;
     worker_exit(slot);
-    worker_retire(slot);
-    crewi_engine_tell(slot->engine);
+    if (worker_retire(slot))
+        crewi_engine_tell(slot->engine);
 }
 
 /* ---- a job has ended this thread ---- */
@@ -366,7 +368,7 @@ static void worker_lost(void *opaque)
     crewi_gate_enter_inside(slot->pool);
     lost_settle(slot);
     worker_exit(slot);
-    worker_retire(slot);
+    (void)worker_retire(slot);
     lost_find_successor(slot);
     crewi_engine_tell(slot->engine);
     crewi_self_set(NULL);

@@ -369,6 +369,47 @@ CONTRACT_THREADS(all_threads_are_gone_when_join_has_returned)
     blocker_free(&blocker);
 }
 
+CONTRACT_THREADS(a_pool_ends_though_its_first_worker_may_not_have_come)
+{
+    unsigned before = test_threads_alive();
+    for (int i = 0; i < 200; i++) {
+        crew_pool *pool = contract_pool(NULL);
+        if (i % 2)
+            CHECK_STATUS(crew_pool_terminate(pool), CREW_OK);
+        CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
+        CHECK_EQ(test_threads_alive(), before);
+    }
+}
+
+CONTRACT_THREADS(all_of_many_sleeping_workers_end_with_their_pool)
+{
+    enum { MANY = 150 };
+    struct blocker blocker;
+    unsigned before = test_threads_alive();
+    crew_pool *pool = contract_pool(CREW_OPTIONS(.workers = MANY, .flags = CREW_WORKERS_ONLY));
+    blocker_hold(&blocker, pool, MANY);
+    blocker_let_go(&blocker);
+    CHECK_STATUS(crew_pool_wait(pool, CREW_FOREVER), CREW_OK);
+    for (int i = 0; i < 50; i++) /* meanwhile most have fallen asleep */
+        submit_and_wait(pool, &never_pulled);
+    CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
+    CHECK_EQ(test_threads_alive(), before);
+    blocker_free(&blocker);
+}
+
+CONTRACT_THREADS(few_jobs_bring_few_threads)
+{
+    crew_pool_info info = {.struct_size = sizeof info};
+    struct blocker blocker;
+    crew_pool *pool = contract_pool(CREW_OPTIONS(.workers = 64, .flags = CREW_WORKERS_ONLY));
+    blocker_hold(&blocker, pool, 3);
+    CHECK_STATUS(crew_pool_query(pool, &info), CREW_OK);
+    CHECK(info.threads >= 3 && info.threads <= 1 + 2 * 3); /* each job that begins brings two at most */
+    blocker_let_go(&blocker);
+    CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
+    blocker_free(&blocker);
+}
+
 TEST(a_serial_pool_starts_no_thread)
 {
     crew_pool *pool;
