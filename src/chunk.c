@@ -116,7 +116,7 @@ static bool item_run(crew_iterator *iterator, crewi_item *item, crewi_frame *fra
         return item_settle(iterator, frame->local, item, verdict), true;
     frame->index = item->index;
     frame->part = item;
-    frame->has_message = false;
+    crewi_frame_forget_message(frame);
     crewi_frame_return(frame);
     int code =
         iterator->job->fn(crewi_item_argument(iterator, item), crewi_item_value(iterator, item), iterator->context);

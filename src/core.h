@@ -173,6 +173,12 @@ enum crewi_frame_kind {
     CREWI_FRAME_INIT      /* worker_init, worker_exit */
 };
 
+/* crewi_frame.notes: */
+enum {
+    CREWI_NOTE_MESSAGE = 1, /* crew_fail left one; cleared before the next item */
+    CREWI_NOTE_FORKED = 2   /* this is a fork's child, and the frame its parent's; for good */
+};
+
 struct crewi_frame {
     crewi_frame *outer; /* on this thread */
     crew_pool *pool;
@@ -187,7 +193,7 @@ struct crewi_frame {
     void *worker_state;
     bool has_permit;  /* this frame is why its thread counts as executing in its pool */
     bool is_on_stack; /* entered and not left */
-    bool has_message;
+    uint32_t notes;   /* what happened in it; written by its own thread only */
     char message[CREW_ERROR_MESSAGE_SIZE];
 };
 
@@ -195,6 +201,12 @@ crewi_frame *crewi_frame_top(void);
 void crewi_frame_enter(crewi_frame *frame, enum crewi_frame_kind kind, crew_pool *pool, crewi_task *task);
 void crewi_frame_leave(crewi_frame *frame);
 void crewi_frame_return(crewi_frame *frame);
+static inline void crewi_frame_forget_message(crewi_frame *frame)
+{
+    frame->notes &= ~(uint32_t)CREWI_NOTE_MESSAGE;
+}
+/* In a fork's child: everything on this thread is the parent's. */
+void crewi_frames_forked(void);
 /* The innermost frame of this thread that belongs to `pool` and runs user code (or is the worker's bottom). */
 crewi_frame *crewi_frame_inside(const crew_pool *pool);
 /* Everything on this thread stops executing, because it waits or is in a source; and goes on. */

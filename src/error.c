@@ -89,7 +89,7 @@ void crewi_error_from_frame(crew_error *error, crew_status status, int code, con
     error->index = frame ? frame->index : 0;
     error->worker = frame ? frame->worker : -1;
     crewi_text_copy(error->job, sizeof error->job, job ? job->name : NULL);
-    bool has_message = frame && frame->has_message && status == CREW_FAILED;
+    bool has_message = frame && (frame->notes & CREWI_NOTE_MESSAGE) && status == CREW_FAILED;
     crewi_text_copy(error->message, sizeof error->message,
                     has_message ? frame->message : error_default_message(status));
 }

@@ -30,7 +30,7 @@ void crewi_frame_enter(crewi_frame *frame, enum crewi_frame_kind kind, crew_pool
     frame->local = below ? below->local : NULL;
     frame->worker = below ? below->worker : -1;
     frame->worker_state = below ? below->worker_state : NULL;
-    frame->has_message = false;
+    frame->notes = 0;
     frame->is_on_stack = true;
     crewi_self_set(frame);
 }
@@ -74,6 +74,12 @@ void crewi_frames_resume(void)
     for (crewi_frame *frame = crewi_frame_top(); frame && frame->kind != CREWI_FRAME_PULL; frame = frame->outer)
         if (frame->has_permit)
             frame->pool->backend->resume(frame->pool, frame);
+}
+
+void crewi_frames_forked(void)
+{
+    for (crewi_frame *frame = crewi_frame_top(); frame; frame = frame->outer)
+        frame->notes |= CREWI_NOTE_FORKED;
 }
 
 /* ---- running beneath a guard ---- */
@@ -204,7 +210,7 @@ int crew_fail(int code, const char *format, ...)
         va_start(arguments, format);
         (void)vsnprintf(frame->message, sizeof frame->message, format, arguments);
         va_end(arguments);
-        frame->has_message = true;
+        frame->notes |= CREWI_NOTE_MESSAGE;
     }
     return code ? code : -1;
 }

@@ -101,7 +101,7 @@ static int source_pull(crew_iterator *iterator, crewi_item *item, crewi_frame *f
     void *place = iterator->job->arg_size > 0 ? crewi_item_argument(iterator, item) : nothing;
     frame->index = item->index;
     frame->part = item;
-    frame->has_message = false;
+    crewi_frame_forget_message(frame);
     int pulled = iterator->source.pull(iterator->source.user, place);
     frame->part = NULL;
     if (crewi_task_is_forked(&iterator->task))

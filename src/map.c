@@ -274,6 +274,7 @@ static crewi_map *map_new(crew_pool *pool, const crew_job *job, const struct cre
         return NULL;
     }
     map->args = input->args;
+    map->arg_step = input->args ? job->arg_size : 0;
     map->values = input->values;
     map->n = input->n;
     map->chunk = call->chunk;

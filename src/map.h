@@ -32,7 +32,9 @@ enum {
 
 typedef struct crewi_map {
     crew_result result; /* first: the handle */
+    crewi_atomic_u32 halted;
     const char *args;
+    size_t arg_step; /* from one of them to the next; 0: there are none */
     char *values;
     size_t n;
     size_t chunk; /* 0: adaptive */
@@ -46,7 +48,6 @@ typedef struct crewi_map {
     crew_status lowest_status;
     size_t lowest;
     crewi_lock ranges_lock;
-    crewi_atomic_u32 halted;
     crewi_atomic_u64 participants;
     crewi_atomic_size cursor;  /* items before it are claimed, or in a range; n: none are left behind it */
     crewi_atomic_size skipped; /* items lost to a cancel or to the pool's end */

@@ -6,8 +6,8 @@
 
 enum { CLAIMS_AT_ONCE = 64 }; /* before a worker looks whether its turn is over */
 
-#define TURN_NS 500000      /* how long a worker goes on with short items before other work gets its turn */
-#define RANGE_SHORT_NS 5000 /* adaptive chunks grow below this and shrink above four times it: about 10 us each */
+#define TURN_NS 500000       /* how long a worker goes on with short items before other work gets its turn */
+#define RANGE_SHORT_NS 25000 /* adaptive chunks grow below this and shrink above four times it: about 50 us each */
 
 /* ---- items ---- */
 
@@ -24,63 +24,63 @@ static int map_call_row(const crewi_map *map, size_t index, void *value)
     return job->fn(row, value, map->result.context);
 }
 
-/* relaxed: that the pool ends may be seen an item later */
-static inline bool pool_is_ending(const crew_pool *pool)
+/* Not 0: it is terminated or broken, which are the uppermost bits. relaxed: that may be seen an item later */
+static inline uint64_t pool_ending(const crew_pool *pool)
 {
-    return (crewi_atomic_u64_load_relaxed(&pool->gate) & (CREWI_GATE_TERMINATED | CREWI_GATE_BROKEN)) != 0;
+    return crewi_atomic_u64_load_relaxed(&pool->gate) / CREWI_GATE_TERMINATED;
 }
 
-/* No further item shall start. */
+/* No further item shall start. Both are asked at once, for a single jump between items. */
 static inline bool map_is_halted(const crewi_map *map, const crew_pool *pool)
 {
-    return crewi_atomic_u32_load_relaxed(&map->halted) || pool_is_ending(pool); /* relaxed: likewise */
+    return (crewi_atomic_u32_load_relaxed(&map->halted) | pool_ending(pool)) != 0; /* relaxed: likewise */
 }
 
-/* Both of these move frame->range_first on to the first item that they did not run. False: this is a fork's child now, where nothing of
- * the parent's may be touched any more. */
+/* An item of this frame has left a code or a note behind. False: this is a fork's child now, where nothing of the parent's may be
+ * touched any more. */
+static bool map_heed(crewi_map *map, crewi_frame *frame, int code)
+{
+    if (frame->notes & CREWI_NOTE_FORKED)
+        return false;
+    if (code)
+        crewi_map_fail(map, CREW_FAILED, code, frame);
+    crewi_frame_forget_message(frame);
+    return true;
+}
+
+/* Both of these move frame->range_first on to the first item that they did not run. False: this is a fork's child now. */
 static bool map_run_rows(crewi_map *map, crewi_frame *frame)
 {
     const size_t value_step = map->result.job->result_size;
     size_t index = frame->range_first;
     for (; index < frame->range_end && !map_is_halted(map, frame->pool); index++) {
         frame->index = index;
-        frame->has_message = false;
         int code = map_call_row(map, index, value_step > 0 ? map->values + index * value_step : NULL);
-        if (crewi_task_is_forked(&map->result.task))
+        if (((uint32_t)code | frame->notes) && !map_heed(map, frame, code))
             return false;
-        if (code)
-            crewi_map_fail(map, CREW_FAILED, code, frame);
     }
     frame->range_first = index;
     return true;
 }
 
-/* This loop is what a map of cheap items costs: so what it needs for each item is in variables of its own. */
+/* This loop is what a map of cheap items costs. It keeps what it moves on in registers, and has the rest where that is: there are no
+ * registers for more, and copies in this function's frame would cost as much. */
 static bool map_run_items(crewi_map *map, crewi_frame *frame)
 {
     const crew_job *job = map->result.job;
-    crew_fn *const fn = job->fn;
-    void *const context = map->result.context;
-    const crew_pool *const pool = frame->pool;
-    const uint32_t generation = crewi_cells_generation(map->result.task.shard);
-    const size_t end = frame->range_end, value_step = job->result_size, arg_step = map->args ? job->arg_size : 0;
     size_t index = frame->range_first;
     /* as numbers, since a NULL must not be moved on, not even by 0 */
-    uintptr_t value = value_step > 0 ? (uintptr_t)(map->values + index * value_step) : 0;
-    uintptr_t arg = (uintptr_t)(map->args ? map->args + index * arg_step : (const char *)&frame->index);
+    uintptr_t value = job->result_size > 0 ? (uintptr_t)(map->values + index * job->result_size) : 0;
+    uintptr_t arg = (uintptr_t)(map->args ? map->args + index * map->arg_step : (const char *)&frame->index);
     if (job->arg_size == 0)
         arg = 0;
-    while (index < end && !map_is_halted(map, pool)) {
+    for (; index < frame->range_end && !map_is_halted(map, frame->pool); index++) {
         frame->index = index;
-        frame->has_message = false;
-        int code = fn((const void *)arg, (void *)value, context);
-        if (crewi_fork_generation() != generation)
+        int code = job->fn((const void *)arg, (void *)value, map->result.context);
+        if (((uint32_t)code | frame->notes) && !map_heed(map, frame, code))
             return false;
-        if (code)
-            crewi_map_fail(map, CREW_FAILED, code, frame);
-        index++;
-        arg += arg_step;
-        value += value_step;
+        arg += map->arg_step;
+        value += job->result_size;
     }
     frame->range_first = index;
     return true;
@@ -94,7 +94,7 @@ static bool map_run_claimed(crewi_map *map, crewi_frame *frame)
     size_t left = frame->range_end - frame->range_first;
     if (left == 0)
         return true;
-    if (pool_is_ending(frame->pool))
+    if (pool_ending(frame->pool))
         crewi_map_end_rest(map);
     if (!(crewi_atomic_u32_load(&map->halted) & CREWI_MAP_STOPPING))
         (void)crewi_atomic_size_fetch_add(&map->skipped, left);
@@ -161,9 +161,11 @@ static void part_measure(struct part *part)
 
 static bool part_is_over(struct part *part)
 {
-    if (part->turn_ns == 0 || ++part->claims % CLAIMS_AT_ONCE != 0)
+    if (part->turn_ns == 0)
         return false;
-    return crewi_clock_now_ns() - part->turn_ns > TURN_NS;
+    if (part->claim_ns != 0)
+        return part->claim_ns - part->turn_ns > TURN_NS;
+    return ++part->claims % CLAIMS_AT_ONCE == 0 && crewi_clock_now_ns() - part->turn_ns > TURN_NS;
 }
 
 /* From its first claim on. False: this is a fork's child now. */
@@ -209,7 +211,7 @@ void crewi_map_work(crewi_map *map, crewi_frame *frame, bool as_worker)
     crewi_map_join(map);
     part.own = crewi_map_range_take(map);
     part.turn_ns = as_worker ? crewi_clock_now_ns() : 0;
-    if (pool_is_ending(crewi_task_pool(&map->result.task)))
+    if (pool_ending(crewi_task_pool(&map->result.task)))
         crewi_map_end_rest(map);
     if (part_claim(&part, frame)) {
         if (frame->range_first == 0)

@@ -70,6 +70,12 @@ static void pool_delete(crew_pool *pool, bool is_forked)
         crewi_cells_orphan(cells);
 }
 
+static void pool_forked(void)
+{
+    crewi_graph_reset();
+    crewi_frames_forked();
+}
+
 crew_status crew_pool_create(crew_pool **ret_pool, const crew_pool_options *given)
 {
     crew_pool_options options;
@@ -78,7 +84,7 @@ crew_status crew_pool_create(crew_pool **ret_pool, const crew_pool_options *give
         return status;
     if (!ret_pool)
         return crewi_refuse(options.error, CREW_INVALID, "ret_pool is NULL");
-    crew_pool *pool = crewi_fork_watch(crewi_graph_reset) ? pool_new(&options) : NULL;
+    crew_pool *pool = crewi_fork_watch(pool_forked) ? pool_new(&options) : NULL;
     if (!pool)
         return crewi_refuse(options.error, CREW_NO_MEMORY, "out of memory");
     pool->options.error = NULL; /* the caller's, for the time of this call only */

@@ -505,6 +505,52 @@ CONTRACT_THREADS(a_job_that_forks_and_returns_does_not_go_on_as_a_worker_in_the_
     blocker_free(&blocker);
 }
 
+struct forking_map {
+    struct sightings *seen;
+    bool is_nested; /* the fork is in a job that the item waits for */
+    pid_t child;
+};
+
+/* The first item forks; both processes return from it. */
+CREW_ACTION(fork_at_the_first, size_t)
+{
+    struct forking_map *map = context;
+    if (*arg > 0)
+        counter_add(getpid() == map->seen->parent ? &map->seen->jobs_in_parent : &map->seen->jobs_in_child, 1);
+    else if (map->is_nested)
+        (void)crew_apply(crew_current_pool(), &fork_and_return, &(int){0}, &map->child, NULL);
+    else
+        (void)fork_and_return_body(&(int){0}, &map->child, NULL);
+    return 0;
+}
+
+/* All in one chunk, so that whoever runs the first item would run the others, too. */
+static void check_map_that_forks(bool is_nested)
+{
+    struct forking_map map = {.seen = new_sightings(), .is_nested = is_nested};
+    crew_pool *pool = contract_pool(NULL);
+    crew_status status = crew_map(pool, &fork_at_the_first, NULL, 100, NULL, CREW_CALL(.context = &map, .chunk = 100));
+    if (getpid() != map.seen->parent)
+        _exit(status == CREW_FORKED ? 0 : 1);
+    CHECK_STATUS(status, CREW_OK);
+    int ending = child_status(map.child);
+    CHECK(WIFEXITED(ending));
+    CHECK_EQ(WEXITSTATUS(ending), 0);
+    CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
+    CHECK_EQ(counter_get(&map.seen->jobs_in_parent), 99);
+    CHECK_EQ(counter_get(&map.seen->jobs_in_child), 0);
+}
+
+CONTRACT_THREADS(an_item_that_forks_and_returns_is_the_last_of_its_map_in_the_child)
+{
+    check_map_that_forks(false);
+}
+
+CONTRACT_THREADS(an_item_that_waits_for_a_job_that_forks_is_the_last_of_its_map_in_the_child)
+{
+    check_map_that_forks(true);
+}
+
 static void refuse_and_leave(void *pool)
 {
     check_submitting_is_refused(pool);

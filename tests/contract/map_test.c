@@ -186,6 +186,26 @@ static void check_lowest_error(crew_pool *pool, size_t chunk)
     CHECK_STRING(error.message, "item says 130");
 }
 
+/* The first says something and succeeds; the second fails and says nothing. */
+CREW_ACTION(say_then_fail, size_t)
+{
+    (void)context;
+    if (*arg == 0)
+        (void)crew_fail(1, "not told");
+    return *arg == 1 ? 5 : 0;
+}
+
+CONTRACT(what_an_item_said_is_not_told_of_the_next)
+{
+    crew_pool *pool = contract_pool(NULL);
+    crew_error error = {0};
+    CHECK_STATUS(crew_map(pool, &say_then_fail, NULL, 3, NULL, CREW_CALL(.error = &error, .chunk = 3)), CREW_FAILED);
+    CHECK_EQ(error.index, 1);
+    CHECK_EQ(error.code, 5);
+    CHECK_STRING(error.message, "");
+    CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
+}
+
 CONTRACT(every_item_runs_and_the_error_of_a_map_is_that_of_the_lowest_index)
 {
     crew_pool *pool = contract_pool(NULL);
