@@ -360,11 +360,8 @@ static void lost_settle(crewi_slot *slot)
 }
 
 /* The gate is held so that the pool does not end before it is known whether somebody takes over. */
-static void worker_lost(void *opaque)
+static void lost_at_work(crewi_slot *slot)
 {
-    crewi_slot *slot = opaque;
-    if (crewi_pool_is_forked(slot->pool))
-        return;
     crewi_gate_enter_inside(slot->pool);
     lost_settle(slot);
     worker_exit(slot);
@@ -373,6 +370,26 @@ static void worker_lost(void *opaque)
     crewi_engine_tell(slot->engine);
     crewi_self_set(NULL);
     crewi_gate_leave(slot->pool);
+}
+
+/* By worker_exit: nobody takes over from a worker that was leaving. */
+static void lost_on_its_way_out(crewi_slot *slot)
+{
+    lost_settle(slot);
+    if (worker_retire(slot))
+        crewi_engine_tell(slot->engine);
+    crewi_self_set(NULL);
+}
+
+static void worker_lost(void *opaque)
+{
+    crewi_slot *slot = opaque;
+    if (crewi_pool_is_forked(slot->pool))
+        return;
+    if (slot->is_exiting)
+        lost_on_its_way_out(slot);
+    else
+        lost_at_work(slot);
 }
 
 void crewi_worker_main(void *opaque)

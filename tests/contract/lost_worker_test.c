@@ -434,6 +434,22 @@ CONTRACT_THREADS(a_lost_worker_is_ended_and_its_replacement_initialised)
     CHECK_EQ(counter_get(&registry.exits), counter_get(&registry.inits));
 }
 
+static void leave_for_good(void *user, int worker, void *state)
+{
+    unregister_worker(user, worker, state);
+    pthread_exit(NULL);
+}
+
+CONTRACT_THREADS(a_worker_that_is_lost_on_its_way_out_has_no_successor)
+{
+    struct registry registry = {.good = 1000};
+    crew_pool *pool = contract_pool(
+        CREW_OPTIONS(.workers = 3, .worker_init = register_worker, .worker_exit = leave_for_good, .user = &registry));
+    CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
+    CHECK_EQ(counter_get(&registry.inits), 3);
+    CHECK_EQ(counter_get(&registry.exits), 3);
+}
+
 CONTRACT_THREADS(a_pool_that_cannot_replace_its_last_worker_is_broken)
 {
     struct registry registry = {.good = 1};
