@@ -13,9 +13,8 @@ _Static_assert(sizeof(crew_result) % VALUE_ALIGN == 0, "the argument follows the
 /* A type's alignment divides its size: so far the result must be moved, and no farther. */
 static size_t result_offset(const crew_job *job)
 {
-    size_t align = job->result_size & (~job->result_size + 1);
-    align = align == 0 || align > VALUE_ALIGN ? VALUE_ALIGN : align;
-    return sizeof(crew_result) + ((job->arg_size + align - 1) & ~(align - 1));
+    size_t below_align = ~job->result_size & (job->result_size - 1) & (VALUE_ALIGN - 1); /* the zeros at its end */
+    return sizeof(crew_result) + ((job->arg_size + below_align) & ~below_align);
 }
 
 static size_t record_size(const crew_job *job)
@@ -87,11 +86,8 @@ void crewi_apply_end_claimed(crew_result *result, crew_status status, uint32_t p
 static void apply_settle(crew_result *result, crew_status status, int code, const crewi_frame *frame, uint32_t party)
 {
     apply_drop_argument(result);
-    if (status != CREW_OK) {
-        crew_error error;
-        crewi_error_from_frame(&error, status, code, frame, result->job);
-        crewi_result_keep_error(result, &error);
-    }
+    if (status != CREW_OK)
+        crewi_result_keep_failure(result, status, code, frame);
     crewi_count_by(frame->pool, frame->local, CREWI_ENDED);
     if (status == CREW_OK && !result->telling)
         crewi_result_succeed(result, frame->local, party);
@@ -169,8 +165,8 @@ static bool apply_help(crewi_task *task, bool any)
 {
     (void)any;
     crew_pool *pool = crewi_task_pool(task);
-    bool has_entry = pool->backend->take(pool, task);
-    if (!crewi_task_claim(task)) {
+    bool has_entry;
+    if (!pool->backend->claim(crewi_local_here(pool), task, &has_entry)) {
         if (has_entry)
             crewi_task_drop_entry(task);
         return false;
@@ -297,7 +293,8 @@ static crew_status apply_spawn(crew_pool *pool, struct crewi_local *local, const
         return crewi_pool_refuse(pool, status, call->error);
     if (ret_result)
         *ret_result = result;
-    crewi_submit(pool, &result->task, CREWI_NEXT);
+    pool->backend->spawn(pool, local, &result->task);
+    crewi_submitted(pool);
     return CREW_OK;
 }
 

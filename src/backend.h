@@ -30,8 +30,12 @@ struct crewi_backend {
     /* Takes over one reference to `task`; will call kind->run or kind->end, then drop it. Cannot fail. */
     void (*submit)(crew_pool *pool, crewi_task *task, enum crewi_where where);
 
-    /* Takes the entry of a task that the caller is about to run out of its queue, if that is easy. True: it is the caller's. */
-    bool (*take)(crew_pool *pool, crewi_task *task);
+    /* Claims a task for the caller, whose `local` may be NULL; and takes its entry out of its queue, if that is easy: then it is
+     * the caller's, claimed or not. */
+    bool (*claim)(const struct crewi_local *local, crewi_task *task, bool *ret_has_entry);
+
+    /* The same as submit with CREWI_NEXT, where the caller's `local` is known. NULL where hatch_pushed is. */
+    void (*spawn)(crew_pool *pool, const struct crewi_local *local, crewi_task *task);
 
     /* An entry that was submitted as CREWI_OFFERED, once: the caller's again, as if it had never been submitted. False: it has gone on. */
     bool (*take_back)(crew_pool *pool, crewi_task *task);

@@ -140,6 +140,17 @@ static inline bool crewi_is_ready(uint32_t state)
 void crewi_task_init(crewi_task *task, const struct crewi_task_kind *kind, crewi_shard *shard, uint32_t state,
                      uint32_t refs);
 bool crewi_task_claim(crewi_task *task);
+/* The same for a task with a handle; and, whether it succeeds or not, a full fence: see crewi_atomic_u32_cas_fenced. */
+static inline bool crewi_task_claim_fenced(crewi_task *task)
+{
+    uint32_t state = crewi_atomic_u32_load(&task->state);
+    for (;;) {
+        bool is_pending = crewi_phase(state) == CREWI_PENDING;
+        if (crewi_atomic_u32_cas_fenced(&task->state, &state, is_pending ? state + CREWI_RUNNING : state))
+            return is_pending;
+    }
+}
+
 void crewi_task_ref(crewi_task *task);
 void crewi_task_unref(crewi_task *task);
 /* A queue entry is given up. */
@@ -198,7 +209,7 @@ struct crewi_frame {
 };
 
 crewi_frame *crewi_frame_top(void);
-void crewi_frame_enter(crewi_frame *frame, enum crewi_frame_kind kind, crew_pool *pool, crewi_task *task);
+static inline void crewi_frame_enter(crewi_frame *frame, enum crewi_frame_kind kind, crew_pool *pool, crewi_task *task);
 void crewi_frame_leave(crewi_frame *frame);
 void crewi_frame_return(crewi_frame *frame);
 static inline void crewi_frame_forget_message(crewi_frame *frame)
@@ -213,14 +224,29 @@ crewi_frame *crewi_frame_inside(const crew_pool *pool);
 void crewi_frames_suspend(void);
 void crewi_frames_resume(void);
 
-/* Runs body(task, frame) with a frame of its own, beneath a guard against a lost thread. */
-void crewi_run_guarded(void (*body)(crewi_task *task, crewi_frame *frame), crewi_task *task);
+/* Runs body(task, frame) with a frame of its own, so that it is settled should its thread be lost: in the nest (below), if it is
+ * straight on top of a job of the same pool; else beneath a guard of its own. */
+static inline void crewi_run_guarded(void (*body)(crewi_task *task, crewi_frame *frame), crewi_task *task);
+void crewi_run_with_guard(void (*body)(crewi_task *task, crewi_frame *frame), crewi_task *task);
 /* The same as an outside helper, which executes with the permit of backend->enter, or (FULL_RUNS) without. */
 void crewi_run_as_helper(void (*body)(crewi_task *task, crewi_frame *frame), crewi_task *task, bool has_permit);
 /* Runs body(arg) on an outside thread as one that executes, with a permit and a desk. False: not now. The caller keeps the pool. */
 bool crewi_visit(crew_pool *pool, void (*body)(void *arg), void *arg);
 /* On the way out of a lost thread: settles `frame` if user code was in it. */
 void crewi_frame_lost(crewi_frame *frame);
+
+/* Where jobs on top of jobs have their frames: not on the stack, which is gone when its thread is lost, so that they need no guard of
+ * their own. Whoever runs jobs beneath a guard notes how many frames are in use, and settles what is above them before its own. That
+ * is enough, since a frame is put here only straight on top of a job that has the same crewi_local: between the two is no other frame, and
+ * the guard beneath knows that local. */
+enum { CREWI_NEST_SIZE = 32 };
+
+struct crewi_nest {
+    crewi_frame frames[CREWI_NEST_SIZE];
+};
+
+/* Settles the frames above the first `depth`, innermost first. `local` may be NULL. */
+void crewi_nest_lost(struct crewi_local *local, unsigned depth);
 
 /* ---- Pool ---- */
 
@@ -254,11 +280,44 @@ struct crewi_stripe {
 struct crewi_local {
     crewi_cache cells;
     struct crewi_counts counts;
-    void *slot;  /* the backend's; NULL: a desk's, or a hatch's */
-    void *queue; /* the backend's, or NULL: for what the jobs of this thread submit */
+    void *slot;              /* the backend's; NULL: a desk's, or a hatch's */
+    void *queue;             /* the backend's, or NULL: for what the jobs of this thread submit */
+    struct crewi_nest *nest; /* NULL: not needed yet, or no memory */
+    unsigned nest_depth;     /* frames in use */
 };
 
 void crewi_local_init(struct crewi_local *local, crewi_cells *cells, unsigned hint, void *slot);
+/* Gives back what it has, but for units of the gate. `is_at_rest`: nobody was at it when the process forked. */
+void crewi_local_close(struct crewi_local *local, bool is_forked, bool is_at_rest);
+
+static inline unsigned crewi_nest_depth(const struct crewi_local *local)
+{
+    return local ? local->nest_depth : 0;
+}
+
+bool crewi_nest_make(struct crewi_local *local); /* false: no memory */
+
+/* Of the caller, who is about to run something of `pool`; NULL: no place there. */
+static inline struct crewi_local *crewi_nest_enter(const crew_pool *pool)
+{
+    const crewi_frame *top = crewi_frame_top();
+    struct crewi_local *local = top && top->kind == CREWI_FRAME_JOB && top->pool == pool ? top->local : NULL;
+    bool has_place = local && local->nest_depth < CREWI_NEST_SIZE && (local->nest || crewi_nest_make(local));
+    return has_place ? local : NULL;
+}
+
+static inline void crewi_run_guarded(void (*body)(crewi_task *task, crewi_frame *frame), crewi_task *task)
+{
+    struct crewi_local *local = crewi_nest_enter(crewi_task_pool(task));
+    if (!local) {
+        crewi_run_with_guard(body, task);
+        return;
+    }
+    crewi_frame *frame = &local->nest->frames[local->nest_depth++];
+    frame->is_on_stack = frame->has_permit = false;
+    body(task, frame);
+    local->nest_depth--;
+}
 
 /* hatch.c: where outsiders hand work in, one of a few, picked by the thread's hash: so the work of one thread keeps its order. The fifo's
  * lock guards `local`, too. */
@@ -344,8 +403,38 @@ static inline struct crewi_counts *crewi_stripe(crew_pool *pool)
     return &pool->stripes[crewi_thread_hash() % CREWI_STRIPES].counts;
 }
 
+static inline const crewi_frame *crewi_frame_of_pool(const crewi_frame *frame, const crew_pool *pool)
+{
+    while (frame && frame->pool != pool)
+        frame = frame->outer;
+    return frame;
+}
+
+/* What belongs to the calling thread as long as it is in the pool is handed on from frame to frame. */
+static inline void crewi_frame_enter(crewi_frame *frame, enum crewi_frame_kind kind, crew_pool *pool, crewi_task *task)
+{
+    frame->outer = crewi_frame_top();
+    frame->pool = pool;
+    frame->task = task;
+    frame->part = NULL;
+    frame->stop = &pool->stop;
+    frame->kind = kind;
+    frame->index = 0;
+    const crewi_frame *below = crewi_frame_of_pool(frame->outer, pool);
+    frame->local = below ? below->local : NULL;
+    frame->worker = below ? below->worker : -1;
+    frame->worker_state = below ? below->worker_state : NULL;
+    frame->notes = 0;
+    frame->is_on_stack = true;
+    crewi_self_set(frame);
+}
+
 /* The calling worker's own, or NULL: not one of this pool. */
-struct crewi_local *crewi_local_here(const crew_pool *pool);
+static inline struct crewi_local *crewi_local_here(const crew_pool *pool)
+{
+    const crewi_frame *frame = crewi_frame_of_pool(crewi_frame_top(), pool);
+    return frame ? frame->local : NULL;
+}
 
 /* Relaxed throughout: only ever summed up. */
 static inline void crewi_count_by(crew_pool *pool, struct crewi_local *local, enum crewi_counter what)
@@ -378,7 +467,7 @@ static inline crewi_cache *crewi_cache_of(struct crewi_local *local)
 /* With what the caller has of its own, or NULL. */
 static inline void *crewi_cell_new_by(crew_pool *pool, struct crewi_local *local, size_t size, crewi_shard **ret_shard)
 {
-    return crewi_cells_alloc(pool->cells, crewi_cache_of(local), crewi_thread_hash(), size, ret_shard);
+    return crewi_cells_alloc(pool->cells, crewi_cache_of(local), local ? 0 : crewi_thread_hash(), size, ret_shard);
 }
 
 static inline void crewi_cell_free_by(crewi_shard *shard, struct crewi_local *local, void *cell, size_t size)
@@ -479,7 +568,13 @@ static inline crew_status crewi_gate_verdict(const crew_pool *pool)
 /* queue_max: a place in the queue; and giving it back when claimed. */
 crew_status crewi_place_take(crew_pool *pool, const crew_call *call, bool *ret_run_here);
 void crewi_place_give(crew_pool *pool);
-void crewi_task_leave_place(crewi_task *task); /* the same, if the task has one */
+void crewi_task_leave_own_place(crewi_task *task); /* the same for a task's, unless somebody was faster */
+
+static inline void crewi_task_leave_place(crewi_task *task)
+{
+    if (crewi_atomic_u32_load(&task->state) & CREWI_PLACE)
+        crewi_task_leave_own_place(task);
+}
 
 /* pool.c */
 void crewi_pool_break(crew_pool *pool, const crew_error *why);
@@ -487,20 +582,38 @@ void crewi_pool_break(crew_pool *pool, const crew_error *why);
 crew_status crewi_pool_refuse(crew_pool *pool, crew_status status, crew_error *ret_error);
 /* Hands an accepted task (one reference) to the backend, and sees to it that a pool that ends meanwhile does not forget it. */
 void crewi_submit(crew_pool *pool, crewi_task *task, enum crewi_where where);
-void crewi_submitted(crew_pool *pool); /* the second half alone, after the backend has it */
+/* Ends everything that is queued, as crewi_gate_verdict says. */
+void crewi_sweep(crew_pool *pool);
+
+/* The second half alone, after the backend has it: terminate sets its bit, then sweeps; we push, then look at the bit: one of us ends
+ * what is in the queue. */
+static inline void crewi_submitted(crew_pool *pool)
+{
+    if (crewi_gate_verdict(pool) != CREW_OK)
+        crewi_sweep(pool);
+}
 
 /* options.c: checks the caller's structs, and copies them out of whatever version they are. */
 crew_status crewi_options_read(const crew_pool_options *given, crew_pool_options *ret_options);
-/* Everything that the six calls and imap check alike. *call is the caller's, or NULL; on CREW_OK it is one that can be read. */
-extern const crew_call crewi_call_defaults;
+/* Everything that the six calls and imap check alike.
+ * *call is the caller's, or NULL; on CREW_OK it is one that can be read. */
 crew_status crewi_call_check_slowly(const crew_pool *pool, const crew_job *job, const crew_call **call);
+extern const crew_call crewi_call_defaults;
+
+enum { CREWI_CALL_FLAGS = CREW_STOP_ON_ERROR | CREW_NO_WAIT | CREW_READY_AFTER_DONE };
+
+static inline bool crewi_call_is_fine(const crew_pool *pool, const crew_job *job, const crew_call *call)
+{
+    return pool && !crewi_pool_is_forked(pool) && job && job->fn && !(call->flags & ~(unsigned)CREWI_CALL_FLAGS) &&
+           (job->arg_size | job->result_size) <= SIZE_MAX / 8;
+}
 
 static inline crew_status crewi_call_check(const crew_pool *pool, const crew_job *job, const crew_call **call)
 {
-    if (*call || !pool || crewi_pool_is_forked(pool) || !job || !job->fn ||
-        job->arg_size + job->result_size > UINT32_MAX)
+    const crew_call *given = *call ? *call : &crewi_call_defaults;
+    if (given->struct_size != sizeof *given || !crewi_call_is_fine(pool, job, given))
         return crewi_call_check_slowly(pool, job, call);
-    *call = &crewi_call_defaults;
+    *call = given;
     return CREW_OK;
 }
 
@@ -523,7 +636,14 @@ enum crewi_wait_flags { CREWI_WAIT_MUST = 1 }; /* cannot be refused: arrays are 
 crew_status crewi_wait(crewi_task *target, int64_t deadline_ns, unsigned flags);
 /* Runs something that `target` needs, where the caller may. False: nothing was run. */
 bool crewi_help(crewi_task *target);
-bool crewi_help_own(crewi_task *target); /* only where the caller is a job of the target's pool: the quick half */
+/* Only where the caller is a job of the target's pool: the quick half. */
+static inline bool crewi_help_own(crewi_task *target)
+{
+    const crewi_frame *top = crewi_frame_top();
+    bool is_own = top && top->kind == CREWI_FRAME_JOB && top->local &&
+                  crewi_cells_of(top->local->cells.shard) == crewi_cells_of(target->shard);
+    return is_own && crewi_stack_is_enough() && target->kind->help(target, true);
+}
 /* Whether a wait for new work of this pool, started here, could be served at all. */
 bool crewi_wait_is_possible(crew_pool *pool);
 /* Sleeps on a word with everything on this thread suspended. */

@@ -15,10 +15,7 @@ void crewi_desks_close(crew_pool *pool, bool is_forked)
 {
     for (unsigned i = 0; i < CREWI_DESKS; i++) {
         crewi_desk *desk = &pool->desks[i];
-        if (is_forked)
-            crewi_cache_abandon(&desk->local.cells, crewi_atomic_u32_load(&desk->is_taken) == 0);
-        else
-            crewi_cache_close(&desk->local.cells);
+        crewi_local_close(&desk->local, is_forked, crewi_atomic_u32_load(&desk->is_taken) == 0);
     }
 }
 

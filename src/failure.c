@@ -28,7 +28,7 @@ void crewi_failure_keep(crewi_failure *failure, crewi_cells *cells, const crew_e
     failure->word = kept ? (uint64_t)(uintptr_t)kept : failure_pack(error);
 }
 
-void crewi_failure_drop_cell(crewi_failure *failure)
+void crewi_failure_drop_kept(crewi_failure *failure)
 {
     struct kept_error *kept = failure_cell(failure);
     if (kept)

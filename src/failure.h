@@ -18,12 +18,12 @@ static inline void crewi_failure_init(crewi_failure *failure)
 
 /* Keeps a copy of *error, in place of an earlier one. */
 void crewi_failure_keep(crewi_failure *failure, crewi_cells *cells, const crew_error *error);
-void crewi_failure_drop_cell(crewi_failure *failure);
+void crewi_failure_drop_kept(crewi_failure *failure);
 
 static inline void crewi_failure_drop(crewi_failure *failure)
 {
     if (failure->word != 0)
-        crewi_failure_drop_cell(failure);
+        crewi_failure_drop_kept(failure);
 }
 
 /* What was kept; or, as far as nothing was, an error made from the other arguments. */

@@ -10,37 +10,6 @@ crewi_frame *crewi_frame_top(void)
     return crewi_self_get();
 }
 
-static const crewi_frame *frame_of_pool(const crewi_frame *frame, const crew_pool *pool)
-{
-    while (frame && frame->pool != pool)
-        frame = frame->outer;
-    return frame;
-}
-
-void crewi_frame_enter(crewi_frame *frame, enum crewi_frame_kind kind, crew_pool *pool, crewi_task *task)
-{
-    frame->outer = crewi_frame_top();
-    frame->pool = pool;
-    frame->task = task;
-    frame->part = NULL;
-    frame->stop = &pool->stop;
-    frame->kind = kind;
-    frame->index = 0;
-    const crewi_frame *below = frame_of_pool(frame->outer, pool);
-    frame->local = below ? below->local : NULL;
-    frame->worker = below ? below->worker : -1;
-    frame->worker_state = below ? below->worker_state : NULL;
-    frame->notes = 0;
-    frame->is_on_stack = true;
-    crewi_self_set(frame);
-}
-
-struct crewi_local *crewi_local_here(const crew_pool *pool)
-{
-    const crewi_frame *frame = frame_of_pool(crewi_frame_top(), pool);
-    return frame ? frame->local : NULL;
-}
-
 void crewi_frame_leave(crewi_frame *frame)
 {
     frame->is_on_stack = false;
@@ -82,10 +51,27 @@ void crewi_frames_forked(void)
         frame->notes |= CREWI_NOTE_FORKED;
 }
 
+/* ---- the nest ---- */
+
+bool crewi_nest_make(struct crewi_local *local)
+{
+    const struct crewi_memory *memory = crewi_cells_memory(crewi_cells_of(local->cells.shard));
+    local->nest = crewi_memory_get(memory, sizeof *local->nest, CREWI_CACHE_LINE);
+    return local->nest != NULL;
+}
+
+void crewi_nest_lost(struct crewi_local *local, unsigned depth)
+{
+    for (; local && local->nest_depth > depth; local->nest_depth--)
+        crewi_frame_lost(&local->nest->frames[local->nest_depth - 1]);
+}
+
 /* ---- running beneath a guard ---- */
 
 struct guarded {
     crewi_frame frame;
+    struct crewi_local *local;
+    unsigned depth; /* of its nest */
     void (*body)(crewi_task *task, crewi_frame *frame);
     crewi_task *task;
 };
@@ -98,12 +84,16 @@ static void guarded_body(void *opaque)
 
 static void guarded_lost(void *opaque)
 {
-    crewi_frame_lost(&((struct guarded *)opaque)->frame);
+    struct guarded *guarded = opaque;
+    crewi_nest_lost(guarded->local, guarded->depth);
+    crewi_frame_lost(&guarded->frame);
 }
 
-void crewi_run_guarded(void (*body)(crewi_task *task, crewi_frame *frame), crewi_task *task)
+void crewi_run_with_guard(void (*body)(crewi_task *task, crewi_frame *frame), crewi_task *task)
 {
     struct guarded guarded; /* not cleared: the frame has room for a long message */
+    guarded.local = crewi_local_here(crewi_task_pool(task));
+    guarded.depth = crewi_nest_depth(guarded.local);
     guarded.body = body;
     guarded.task = task;
     guarded.frame.is_on_stack = guarded.frame.has_permit = false;

@@ -69,6 +69,20 @@ void crewi_local_init(struct crewi_local *local, crewi_cells *cells, unsigned hi
     crewi_counts_init(&local->counts);
     local->slot = slot;
     local->queue = NULL;
+    local->nest = NULL;
+    local->nest_depth = 0;
+}
+
+/* In a fork's child frames that are in use may be the caller's own. */
+void crewi_local_close(struct crewi_local *local, bool is_forked, bool is_at_rest)
+{
+    const struct crewi_memory *memory = crewi_cells_memory(crewi_cells_of(local->cells.shard));
+    if (local->nest && !(is_forked && local->nest_depth > 0))
+        crewi_memory_put(memory, local->nest, sizeof *local->nest);
+    if (is_forked)
+        crewi_cache_abandon(&local->cells, is_at_rest);
+    else
+        crewi_cache_close(&local->cells);
 }
 
 /* A worker's credits keep the pool from ending only while it is at work: it flushes when it runs out of that. */
@@ -250,10 +264,8 @@ void crewi_place_give(crew_pool *pool)
     }
 }
 
-void crewi_task_leave_place(crewi_task *task)
+void crewi_task_leave_own_place(crewi_task *task)
 {
-    if (!(crewi_atomic_u32_load(&task->state) & CREWI_PLACE))
-        return;
     if (crewi_atomic_u32_fetch_and(&task->state, ~(uint32_t)CREWI_PLACE) & CREWI_PLACE)
         crewi_place_give(crewi_task_pool(task));
 }

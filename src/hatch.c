@@ -15,10 +15,7 @@ void crewi_hatches_close(crew_pool *pool, bool is_forked)
     for (unsigned i = 0; i < CREWI_HATCHES; i++) {
         crewi_hatch *hatch = &pool->hatches[i];
         bool is_at_rest = !is_forked || !crewi_fifo_is_held(&hatch->tasks);
-        if (is_forked)
-            crewi_cache_abandon(&hatch->local.cells, is_at_rest);
-        else
-            crewi_cache_close(&hatch->local.cells);
+        crewi_local_close(&hatch->local, is_forked, is_at_rest);
         if (is_at_rest)
             crewi_fifo_destroy(&hatch->tasks);
     }

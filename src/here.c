@@ -8,6 +8,7 @@ enum { HERE_BYTES = 256 }; /* larger arguments and results go the usual way */
 
 struct here {
     crewi_frame frame;
+    unsigned depth;   /* of its local's nest */
     crewi_desk *desk; /* NULL: inside the pool already */
     const crew_job *job;
     const crew_call *call;
@@ -88,6 +89,7 @@ static void here_body(void *opaque)
 static void here_lost(void *opaque)
 {
     struct here *here = opaque;
+    crewi_nest_lost(here->frame.local, here->depth);
     if (!here->frame.is_on_stack)
         return;
     crewi_frame_leave(&here->frame);
@@ -98,6 +100,7 @@ static void here_lost(void *opaque)
 static void here_run(struct here *here, crew_pool *pool, const void *arg, void *ret_value)
 {
     struct crewi_local *local = here->frame.local;
+    here->depth = crewi_nest_depth(local);
     crewi_copy(here->argument, arg, here->job->arg_size);
     crewi_count_by(pool, local, CREWI_STARTED);
     crewi_frame_enter(&here->frame, CREWI_FRAME_JOB, pool, NULL);

@@ -440,6 +440,8 @@ bool crewi_iterator_run_end(crewi_task *task, crew_status status)
 void crewi_iterator_lost(crewi_task *task, crewi_frame *frame)
 {
     crew_iterator *iterator = crewi_iterator_of(task);
+    crew_pool *pool = crewi_task_pool(task);
+    bool was_consumer = frame->range_first == 0;
     (void)crewi_atomic_u32_fetch_sub(&iterator->workers, (uint32_t)frame->range_first);
     if (frame->kind != CREWI_FRAME_PULL) {
         crewi_chunk_lost(iterator, frame->part, frame);
@@ -455,6 +457,8 @@ void crewi_iterator_lost(crewi_task *task, crewi_frame *frame)
     else if (crewi_line_has_unstarted(iterator))    /* this thread would have run it */
         crewi_iterator_call(iterator, CREWI_BEHIND);
     pull_end(iterator);
+    if (was_consumer)
+        crewi_gate_leave(pool); /* what pull_one_body took */
 }
 
 /* ---- the calls ---- */

@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* Reads the caller's structs, of whatever version they are: a struct without its size, with unknown flags, or longer than ours with
  * something in the unknown part is refused. */
-#include <limits.h>
 #include <string.h>
 
 #include "core.h"
 
 enum {
     OPTION_FLAGS = CREW_WORKERS_ONLY | CREW_CALLER_HELPS | CREW_FULL_FAILS | CREW_FULL_RUNS | CREW_LAZY_INIT,
-    CALL_FLAGS = CREW_STOP_ON_ERROR | CREW_NO_WAIT | CREW_READY_AFTER_DONE,
     SPARES_DEFAULT = 64,
     STRUCT_SIZE_MAX = 64 * 1024 /* beyond this a struct_size is garbage, and reading that far would fault */
 };
@@ -91,7 +89,7 @@ static crew_status call_refuse(const crew_pool *pool, const crew_job *job, const
         return crewi_refuse(error, CREW_FORKED, "the pool belongs to the parent process");
     if (!job || !job->fn)
         return crewi_refuse(error, CREW_INVALID, job ? "job->fn is NULL" : "job is NULL");
-    if (call->flags & ~(unsigned)CALL_FLAGS)
+    if (call->flags & ~(unsigned)CREWI_CALL_FLAGS)
         return crewi_refuse(error, CREW_INVALID, "call->flags has unknown bits");
     return crewi_refuse(error, CREW_INVALID, "the job's sizes are beyond what memory can hold");
 }
@@ -100,12 +98,9 @@ const crew_call crewi_call_defaults = {.struct_size = sizeof crewi_call_defaults
 
 crew_status crewi_call_check_slowly(const crew_pool *pool, const crew_job *job, const crew_call **call)
 {
-    enum { SIZE_BITS = sizeof(size_t) * CHAR_BIT };
     const crew_call *given = *call ? *call : &crewi_call_defaults;
     if (!struct_can_be_read(given, sizeof *given))
         return CREW_INVALID;
     *call = given;
-    bool is_fine = pool && !crewi_pool_is_forked(pool) && job && job->fn && !(given->flags & ~(unsigned)CALL_FLAGS) &&
-                   (job->arg_size | job->result_size) >> (SIZE_BITS - 3) == 0;
-    return is_fine ? CREW_OK : call_refuse(pool, job, given);
+    return crewi_call_is_fine(pool, job, given) ? CREW_OK : call_refuse(pool, job, given);
 }

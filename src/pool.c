@@ -106,11 +106,9 @@ void crewi_submit(crew_pool *pool, crewi_task *task, enum crewi_where where)
     crewi_submitted(pool);
 }
 
-void crewi_submitted(crew_pool *pool)
+void crewi_sweep(crew_pool *pool)
 {
-    /* terminate sets its bit, then sweeps; we push, then look at the bit: one of us ends what is in the queue */
-    if (crewi_gate_verdict(pool) != CREW_OK)
-        pool->backend->sweep(pool);
+    pool->backend->sweep(pool);
 }
 
 crew_status crewi_pool_refuse(crew_pool *pool, crew_status status, crew_error *ret_error)

@@ -15,17 +15,16 @@ bool crewi_result_init_telling(crew_result *result, crew_pool *pool, const crew_
     return true;
 }
 
-uint32_t crewi_result_state(const crew_call *call, bool with_handle, bool has_place)
-{
-    uint32_t state = with_handle ? CREWI_HANDLE : 0;
-    state |= has_place ? (uint32_t)CREWI_PLACE : 0;
-    state |= call->flags & CREW_READY_AFTER_DONE ? (uint32_t)CREWI_AFTER_DONE : 0;
-    return state;
-}
-
 void crewi_result_keep_error(crew_result *result, const crew_error *error)
 {
     crewi_failure_keep(&result->failure, crewi_cells_of(result->task.shard), error);
+}
+
+void crewi_result_keep_failure(crew_result *result, crew_status status, int code, const crewi_frame *frame)
+{
+    crew_error error;
+    crewi_error_from_frame(&error, status, code, frame, result->job);
+    crewi_result_keep_error(result, &error);
 }
 
 void crewi_result_keep_pool_error(crew_result *result, crew_status status)
@@ -90,10 +89,12 @@ static uint32_t result_outcome_bits(const crew_result *result, crew_status statu
 }
 
 /* Of the end (DONE) and of the handle's end, whichever is later: one of the two sees the other's bit. */
-static void result_drop_value(crew_result *result, uint32_t state)
+static inline void result_drop_value(crew_result *result, uint32_t state)
 {
-    if (result->job->drop_result && result->task.kind == &crewi_kind_apply && crewi_outcome(state) == CREW_OK &&
-        !(state & CREWI_TAKEN))
+    if (!result->job->drop_result)
+        return;
+    bool is_held = result->task.kind == &crewi_kind_apply && crewi_outcome(state) == CREW_OK && !(state & CREWI_TAKEN);
+    if (is_held)
         result->job->drop_result(crewi_apply_value(result), result->context);
 }
 
@@ -169,15 +170,18 @@ const void *crewi_result_value(const crew_result *result)
     return result->task.kind == &crewi_kind_map ? crewi_map_values(result) : crewi_apply_value(result);
 }
 
-crew_status crew_result_status(const crew_result *result)
+static inline crew_status result_status(const crew_result *result)
 {
-    if (!result)
-        return CREW_INVALID;
     if (crewi_task_is_forked(&result->task))
         return CREW_FORKED;
     /* acquire: pairs with result_publish */
     uint32_t state = crewi_atomic_u32_load_acquire(&result->task.state);
     return crewi_is_ready(state) ? crewi_outcome(state) : CREW_BUSY;
+}
+
+crew_status crew_result_status(const crew_result *result)
+{
+    return result ? result_status(result) : CREW_INVALID;
 }
 
 crew_status crew_result_error(const crew_result *result, crew_error *ret_error)
@@ -222,9 +226,9 @@ crew_status crew_result_get(crew_result *result, void *ret_value, crew_deadline 
         return CREW_INVALID;
     if (!ret_value && result->job->result_size > 0 && result->task.kind != &crewi_kind_map)
         return CREW_INVALID;
-    crew_status status = crew_result_status(result);
+    crew_status status = result_status(result);
     if (status == CREW_BUSY && deadline.ns == CREWI_NEVER && crewi_help_own(&result->task))
-        status = crew_result_status(result);
+        status = result_status(result);
     if (status == CREW_BUSY) {
         status = crewi_wait(&result->task, deadline.ns, 0);
         if (status != CREW_OK)

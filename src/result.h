@@ -51,7 +51,13 @@ static inline void crewi_result_clear(crew_result *result)
 }
 
 /* The bits of a new result's state. */
-uint32_t crewi_result_state(const crew_call *call, bool with_handle, bool has_place);
+static inline uint32_t crewi_result_state(const crew_call *call, bool with_handle, bool has_place)
+{
+    uint32_t state = with_handle ? CREWI_HANDLE : 0;
+    state |= has_place ? (uint32_t)CREWI_PLACE : 0;
+    state |= call->flags & CREW_READY_AFTER_DONE ? (uint32_t)CREWI_AFTER_DONE : 0;
+    return state;
+}
 
 /* Makes the outcome known: ready, callback, gate. The value must be in place. `party`: CREWI_ENTRY if the caller has the queue's
  * entry and gives it up, else 0, and something else keeps the record until this has returned. */
@@ -62,6 +68,8 @@ void crewi_result_succeed(crew_result *result, struct crewi_local *local, uint32
 
 /* Keeps a copy of *error; without memory for it, its code and worker. Call before store; again to replace it. */
 void crewi_result_keep_error(crew_result *result, const crew_error *error);
+/* The same with what the job that ran in `frame` has said. */
+void crewi_result_keep_failure(crew_result *result, crew_status status, int code, const crewi_frame *frame);
 void crewi_result_drop_error(crew_result *result);
 /* Where `status` is CREW_BROKEN: the pool's reason. */
 void crewi_result_keep_pool_error(crew_result *result, crew_status status);

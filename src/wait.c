@@ -40,14 +40,6 @@ static bool help_from_outside(crewi_task *target)
     return true;
 }
 
-bool crewi_help_own(crewi_task *target)
-{
-    const crewi_frame *top = crewi_frame_top();
-    bool is_own = top && top->kind == CREWI_FRAME_JOB && top->local &&
-                  crewi_cells_of(top->local->cells.shard) == crewi_cells_of(target->shard);
-    return is_own && crewi_stack_is_enough() && target->kind->help(target, true);
-}
-
 bool crewi_help(crewi_task *target)
 {
     if (crewi_help_own(target))

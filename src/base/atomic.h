@@ -104,6 +104,20 @@ CREWI_ATOMIC_VERBS(size, crewi_atomic_size, size_t)
 CREWI_ATOMIC_SUMS(size, crewi_atomic_size, size_t)
 CREWI_ATOMIC_VERBS(ptr, crewi_atomic_ptr, void *)
 
+/* Like _cas; and, whether it succeeds or not, what the caller has stored before, be it relaxed, is seen by others before the caller
+ * reads anything afterwards. */
+static inline bool crewi_atomic_u32_cas_fenced(crewi_atomic_u32 *box, uint32_t *expected, uint32_t desired)
+{
+    bool is_done = crewi_atomic_u32_cas(box, expected, desired);
+#if defined(__x86_64__) || defined(__i386__)
+    atomic_signal_fence(
+        memory_order_seq_cst); /* a locked instruction is a full fence: only the compiler has to be told */
+#else
+    atomic_thread_fence(memory_order_seq_cst);
+#endif
+    return is_done;
+}
+
 #undef CREWI_ATOMIC_VERBS
 #undef CREWI_ATOMIC_SUMS
 

@@ -183,11 +183,11 @@ static void serial_submit(crew_pool *pool, crewi_task *task, enum crewi_where wh
         serial_work_off(pool);
 }
 
-static bool serial_take(crew_pool *pool, crewi_task *task)
+static bool serial_claim(const struct crewi_local *local, crewi_task *task, bool *ret_has_entry)
 {
-    (void)pool;
-    (void)task;
-    return false;
+    (void)local;
+    *ret_has_entry = false;
+    return crewi_task_claim(task);
 }
 
 static bool serial_take_back(crew_pool *pool, crewi_task *task)
@@ -313,7 +313,7 @@ const struct crewi_backend crewi_backend_serial = {
     .name = "serial",
     .open = serial_open,
     .submit = serial_submit,
-    .take = serial_take,
+    .claim = serial_claim,
     .take_back = serial_take_back,
     .retract = serial_retract,
     .enter = serial_enter,

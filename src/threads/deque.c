@@ -12,19 +12,15 @@ void crewi_deque_init(crewi_deque *deque)
         crewi_atomic_ptr_init(&deque->ring[i], NULL);
 }
 
-static crewi_atomic_ptr *deque_place(crewi_deque *deque, size_t index)
+/* After bottom was lowered to `newest`, and a full fence: whether that entry is ours, and not a thief's. */
+static bool deque_has_won(crewi_deque *deque, size_t newest)
 {
-    return &deque->ring[index % CREWI_DEQUE_SIZE];
-}
-
-bool crewi_deque_push(crewi_deque *deque, crewi_task *task)
-{
-    size_t bottom = crewi_atomic_size_load_relaxed(&deque->bottom); /* relaxed: only we write it */
-    if (bottom - crewi_atomic_size_load(&deque->top) >= CREWI_DEQUE_SIZE)
-        return false;
-    crewi_atomic_ptr_store_relaxed(deque_place(deque, bottom), task); /* relaxed: published by bottom, below */
-    crewi_atomic_size_store(&deque->bottom, bottom + 1);              /* pairs with the load of bottom in steal */
-    return true;
+    size_t top = crewi_atomic_size_load(&deque->top);
+    if (newest > top)
+        return true;
+    bool is_ours = newest == top && crewi_atomic_size_cas(&deque->top, &top, top + 1);
+    crewi_atomic_size_store_relaxed(&deque->bottom, newest + 1); /* relaxed: it is empty, by the old value, too */
+    return is_ours;
 }
 
 void crewi_deque_fill(crewi_deque *deque, void *const *tasks, size_t count)
@@ -32,35 +28,32 @@ void crewi_deque_fill(crewi_deque *deque, void *const *tasks, size_t count)
     size_t bottom = crewi_atomic_size_load_relaxed(&deque->bottom); /* relaxed: only we write it */
     CREWI_ASSERT(bottom - crewi_atomic_size_load(&deque->top) + count <= CREWI_DEQUE_SIZE);
     for (size_t i = 0; i < count; i++)
-        crewi_atomic_ptr_store_relaxed(deque_place(deque, bottom + i), tasks[i]); /* relaxed: as in push */
+        crewi_atomic_ptr_store_relaxed(crewi_deque_place(deque, bottom + i), tasks[i]); /* relaxed: as in push */
     crewi_atomic_size_store(&deque->bottom, bottom + count); /* pairs with the load of bottom in steal */
 }
 
 crewi_task *crewi_deque_pop(crewi_deque *deque)
 {
     size_t bottom = crewi_atomic_size_load_relaxed(&deque->bottom); /* relaxed: only we write it */
-    size_t top = crewi_atomic_size_load(&deque->top);
-    if (bottom == top)
+    if (bottom == crewi_atomic_size_load(&deque->top))
         return NULL;
-    bottom--;
-    crewi_atomic_size_store(&deque->bottom, bottom); /* thieves leave this entry alone, unless they have begun */
-    top = crewi_atomic_size_load(&deque->top);
-    crewi_task *task = NULL;
-    if (bottom >= top) /* relaxed: what we read here we wrote ourselves */
-        task = crewi_atomic_ptr_load_relaxed(deque_place(deque, bottom));
-    if (bottom > top)
-        return task;
-    if (bottom == top && !crewi_atomic_size_cas(&deque->top, &top, top + 1))
-        task = NULL; /* a thief has the last one */
-    crewi_atomic_size_store(&deque->bottom, bottom + 1);
-    return task;
+    size_t newest = bottom - 1;
+    crewi_atomic_size_store(&deque->bottom, newest); /* thieves leave this entry alone, unless they have begun */
+    /* relaxed: what we read here we wrote ourselves */
+    return deque_has_won(deque, newest) ? crewi_atomic_ptr_load_relaxed(crewi_deque_place(deque, newest)) : NULL;
 }
 
-bool crewi_deque_pop_if(crewi_deque *deque, const crewi_task *task)
+bool crewi_deque_claim(crewi_deque *deque, crewi_task *task, bool *ret_has_entry)
 {
-    /* relaxed: what we read here we wrote ourselves; a thief may have the entry, then pop says so */
+    /* relaxed: only we write these two; a place still tells of its entry when a thief has it */
     size_t newest = crewi_atomic_size_load_relaxed(&deque->bottom) - 1;
-    return crewi_atomic_ptr_load_relaxed(deque_place(deque, newest)) == task && crewi_deque_pop(deque) == task;
+    *ret_has_entry = false;
+    if (crewi_atomic_ptr_load_relaxed(crewi_deque_place(deque, newest)) != task)
+        return crewi_task_claim(task);
+    crewi_atomic_size_store_relaxed(&deque->bottom, newest); /* relaxed: the claim is the fence that pop's store is */
+    bool is_claimed = crewi_task_claim_fenced(task);
+    *ret_has_entry = deque_has_won(deque, newest);
+    return is_claimed;
 }
 
 crewi_task *crewi_deque_steal(crewi_deque *deque)
@@ -70,7 +63,7 @@ crewi_task *crewi_deque_steal(crewi_deque *deque)
     if (top >= bottom)
         return NULL;
     /* relaxed: if the owner has reused the place, top has moved, and the CAS fails */
-    crewi_task *task = crewi_atomic_ptr_load_relaxed(deque_place(deque, top));
+    crewi_task *task = crewi_atomic_ptr_load_relaxed(crewi_deque_place(deque, top));
     return crewi_atomic_size_cas(&deque->top, &top, top + 1) ? task : NULL;
 }
 

@@ -197,10 +197,7 @@ static void threads_free(crew_pool *pool)
         crewi_slot *slot = crewi_atomic_ptr_load(&engine->slots[i]);
         if (!slot)
             continue;
-        if (crewi_pool_is_forked(pool))
-            crewi_cache_abandon(&slot->local.cells, crewi_atomic_u32_load(&pool->is_joined) != 0);
-        else
-            crewi_cache_close(&slot->local.cells);
+        crewi_local_close(&slot->local, crewi_pool_is_forked(pool), crewi_atomic_u32_load(&pool->is_joined) != 0);
         crewi_memory_put(memory, slot, sizeof *slot);
     }
     crewi_memory_put(memory, engine, engine_size(engine->slots_max));
@@ -389,21 +386,21 @@ static void guest_note(crewi_engine *engine, const crewi_deque *deque)
         (void)crewi_atomic_u32_fetch_or(&engine->guests_used, bit);
 }
 
-static bool own_push(crewi_engine *engine, const struct crewi_local *local, crewi_task *task)
+static inline bool own_push(crewi_engine *engine, const struct crewi_local *local, crewi_task *task)
 {
     crewi_deque *deque = local->queue;
-    if (!deque)
-        return false;
-    if (!local->slot)
+    if (deque && !local->slot)
         guest_note(engine, deque);
-    return crewi_deque_push(deque, task) || (deque_trim(deque) && crewi_deque_push(deque, task));
+    return deque && (crewi_deque_push(deque, task) || (deque_trim(deque) && crewi_deque_push(deque, task)));
 }
 
 /* The newest of what this thread's jobs have submitted is at hand. */
-static bool threads_take(crew_pool *pool, crewi_task *task)
+static bool threads_claim(const struct crewi_local *local, crewi_task *task, bool *ret_has_entry)
 {
-    const struct crewi_local *local = crewi_local_here(pool);
-    return local && local->queue && crewi_deque_pop_if(local->queue, task);
+    if (local && local->queue)
+        return crewi_deque_claim(local->queue, task, ret_has_entry);
+    *ret_has_entry = false;
+    return crewi_task_claim(task);
 }
 
 static bool hatch_push(crew_pool *pool, crewi_task *task)
@@ -421,6 +418,14 @@ static bool threads_take_back(crew_pool *pool, crewi_task *task)
 {
     void *found = task;
     return crewi_atomic_ptr_cas(&crewi_engine_of(pool)->offered, &found, NULL);
+}
+
+static void threads_spawn(crew_pool *pool, const struct crewi_local *local, crewi_task *task)
+{
+    crewi_engine *engine = crewi_engine_of(pool);
+    if (!own_push(engine, local, task)) /* [S1] */
+        crewi_queue_push(&engine->injector, &task->link);
+    crewi_work_arrived(engine); /* [S2] */
 }
 
 /* New work goes to the thread's own queue or, from outside, into a hatch. */
@@ -522,7 +527,8 @@ const struct crewi_backend crewi_backend_threads = {
     .open = threads_open,
     .hatch_pushed = threads_hatch_pushed,
     .submit = threads_submit,
-    .take = threads_take,
+    .claim = threads_claim,
+    .spawn = threads_spawn,
     .take_back = threads_take_back,
     .retract = threads_retract,
     .enter = threads_enter,

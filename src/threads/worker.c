@@ -344,6 +344,7 @@ static void lost_find_successor(crewi_slot *slot)
 static void lost_settle(crewi_slot *slot)
 {
     bool was_hook = slot->frame.is_on_stack && slot->frame.kind == CREWI_FRAME_INIT;
+    crewi_nest_lost(&slot->local, 0);
     crewi_self_set(&slot->base);
     if (!was_hook) {
         crewi_frame_lost(&slot->frame);

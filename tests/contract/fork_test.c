@@ -576,6 +576,64 @@ CONTRACT(a_job_may_fork_a_child_that_leaves_by_exit)
     CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
 }
 
+/* In the child, on top of another job: its pool goes, but what this thread runs must still be able to say something. */
+static void destroy_fail_and_leave(void *pool)
+{
+    CHECK_STATUS(crew_pool_destroy(pool), CREW_FORKED);
+    _exit(crew_fail(7, "a message of %s", "the child's"));
+}
+
+CREW_JOB(fork_and_destroy, int, int)
+{
+    (void)arg, (void)context;
+    int status = run_in_child(destroy_fail_and_leave, crew_current_pool());
+    CHECK(WIFEXITED(status));
+    *result = WEXITSTATUS(status);
+    return 0;
+}
+
+static int wait_for_a_fork(const crew_job *job, void *ret_value)
+{
+    crew_result *inner;
+    CHECK_STATUS(crew_apply_async(crew_current_pool(), job, &(int){0}, &inner, NULL), CREW_OK);
+    crew_status status = crew_result_get(inner, ret_value, CREW_FOREVER);
+    if (status == CREW_FORKED)
+        _exit(8);
+    CHECK_STATUS(status, CREW_OK);
+    crew_result_destroy(inner);
+    return 0;
+}
+
+CREW_JOB(wait_for_one_that_leaves, int, int)
+{
+    (void)arg, (void)context;
+    return wait_for_a_fork(&fork_and_destroy, result);
+}
+
+CREW_JOB(wait_for_one_that_returns, int, pid_t)
+{
+    (void)arg, (void)context;
+    return wait_for_a_fork(&fork_and_return, result);
+}
+
+/* The only worker runs both. */
+CONTRACT_THREADS(a_job_on_top_of_another_may_fork)
+{
+    crew_pool *pool =
+        contract_pool(CREW_OPTIONS(.workers = 1, .spares_max = CREW_NO_SPARES, .flags = CREW_WORKERS_ONLY));
+    int code = 0;
+    pid_t child = 0;
+    for (int round = 0; round < 2; round++) {
+        CHECK_STATUS(crew_apply(pool, &wait_for_one_that_leaves, &(int){0}, &code, NULL), CREW_OK);
+        CHECK_EQ(code, 7);
+        CHECK_STATUS(crew_apply(pool, &wait_for_one_that_returns, &(int){0}, &child, NULL), CREW_OK);
+        int status = child_status(child);
+        CHECK(WIFEXITED(status));
+        CHECK_EQ(WEXITSTATUS(status), 8);
+    }
+    CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
+}
+
 CREW_JOB(run_a_program, int, int)
 {
     char *const arguments[] = {"sh", "-c", "exit 9", NULL};
