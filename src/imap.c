@@ -322,13 +322,16 @@ static void iterator_call_to_pull(crew_iterator *iterator)
         crewi_iterator_close(iterator, pool);
 }
 
-/* No user code is called for the items of an array: whoever notices that there is room, pulls. */
+/* No user code is called for the items of an array: whoever notices that there is room, pulls. Without memory, the next to ask
+ * tries again. */
 static void iterator_pull_array(crew_iterator *iterator)
 {
     crewi_frame not_entered;
     size_t items = iterator->chunk_size;
-    for (; pull_begin(iterator, items, false); items = iterator->refill)
+    for (bool goes_on = true; goes_on && pull_begin(iterator, items, false); items = iterator->refill) {
         pull_run(iterator, &not_entered, SIZE_MAX);
+        goes_on = !iterator_is_starved(iterator);
+    }
 }
 
 void crewi_iterator_kick(crew_iterator *iterator)

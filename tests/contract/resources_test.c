@@ -5,12 +5,10 @@
 #include "test.h"
 
 #include "blocker.h"
-#include "in_child.h"
-
-#include <sys/resource.h>
+#include "limited.h"
 
 /* ---- a scenario that uses the whole interface and keeps account, whatever is refused for lack of memory ---- */
-enum { ITEMS = 20, ANYONE = 61234 };
+enum { ITEMS = 20 };
 
 struct account {
     struct test_memory memory; /* first: it is the `user` of the pool's allocator and of its hooks */
@@ -209,6 +207,20 @@ static void try_imap(crew_pool *pool, bool ordered)
     crew_iterator_destroy(stream);
 }
 
+static void try_imap_of_array(crew_pool *pool)
+{
+    long numbers[ITEMS];
+    crew_iterator *stream = NULL;
+    const crew_source source = {.items = numbers, .count = ITEMS, .release = count_release};
+    for (long i = 0; i < ITEMS; i++)
+        numbers[i] = i;
+    if (!accepted(crew_imap(pool, &square_item, &source, &stream, NULL), CREW_OK))
+        return;
+    counter_add(&account->releases_due, 1);
+    take_numbers(stream, true);
+    crew_iterator_destroy(stream);
+}
+
 static int count_init(void *user, int worker, void **ret_state)
 {
     struct account *own = user;
@@ -245,6 +257,7 @@ static long run_scenario(const crew_pool_options *options, long fail_at)
     account = &fresh;
     own.alloc = test_memory_alloc, own.free = test_memory_free, own.user = account, own.error = &error;
     if (accepted(crew_pool_create(&pool, &own), CREW_OK)) {
+        try_imap_of_array(pool);
         try_apply(pool);
         try_apply_async(pool);
         try_cancel(pool);
@@ -383,25 +396,6 @@ TEST(a_pool_that_gets_no_thread_is_not_made)
     CHECK_EQ(test_threads_alive(), before);
 }
 
-/* Becomes a user whose every thread is counted, `threads` of them at most; only for a child, as there is no way
- * back. */
-static void limit_threads(rlim_t threads)
-{
-    const struct rlimit limit = {threads, threads};
-    CHECK_EQ(setgid(ANYONE), 0);
-    CHECK_EQ(setuid(ANYONE), 0);
-    CHECK_EQ(setrlimit(RLIMIT_NPROC, &limit), 0);
-}
-
-static void check_with_limited_threads(void (*body)(void *))
-{
-    if (geteuid() != 0)
-        test_skip("only root can become a user without other threads");
-    if (test_under_sanitizer())
-        test_skip("a sanitizer needs threads of its own");
-    check_in_child(body, NULL);
-}
-
 static void make_pool_with_too_few_threads_for_init(void *arg)
 {
     static struct account fresh;
@@ -423,7 +417,7 @@ static void make_pool_with_too_few_threads_for_init(void *arg)
 
 TEST(a_pool_with_initializer_that_gets_fewer_threads_than_asked_for_is_unwound)
 {
-    check_with_limited_threads(make_pool_with_too_few_threads_for_init);
+    check_with_limited_threads(make_pool_with_too_few_threads_for_init, NULL);
 }
 
 static void use_pool_with_few_threads(void *arg)
@@ -451,7 +445,7 @@ static void use_pool_with_few_threads(void *arg)
 
 TEST(a_pool_that_gets_fewer_threads_than_asked_for_still_runs_everything)
 {
-    check_with_limited_threads(use_pool_with_few_threads);
+    check_with_limited_threads(use_pool_with_few_threads, NULL);
 }
 
 static void nest_without_stand_ins(void *arg)
@@ -470,7 +464,7 @@ static void nest_without_stand_ins(void *arg)
 
 TEST(nested_waits_end_where_no_stand_in_can_be_started)
 {
-    check_with_limited_threads(nest_without_stand_ins);
+    check_with_limited_threads(nest_without_stand_ins, NULL);
 }
 
 /* ---- no descriptors ---- */
