@@ -317,7 +317,6 @@ static void lost_serve(crewi_task *task, crewi_frame *frame)
     (void)task->kind->run(task, frame); /* the lane's: its entry stays ours */
 }
 
-/* Callbacks still have to be called, and no thread is left to: this one does it on its way out. */
 static void lost_serve_lane(crewi_engine *engine)
 {
     for (crewi_task *task; (task = queue_next(&engine->urgent));) {
@@ -326,19 +325,31 @@ static void lost_serve_lane(crewi_engine *engine)
     }
 }
 
-static void lost_find_successor(crewi_slot *slot)
+/* Whether another thread takes over. If not, this one counts again. */
+static bool lost_find_successor(crewi_slot *slot)
 {
     crewi_engine *engine = slot->engine;
     crewi_engine_ensure_reserve(engine);
     crewi_lock_acquire(&engine->lock);
-    bool is_last = engine->alive == 0 && !crewi_gate_is_ended(slot->pool);
+    bool is_last = engine->alive == 0;
+    engine->alive += is_last;
+    engine->is_taken[slot->index] |= is_last;
     crewi_lock_release(&engine->lock);
-    if (!is_last)
-        return;
+    return !is_last;
+}
+
+/* Callbacks still have to be called, also of jobs that run elsewhere or were about to be submitted: so this thread stays, on its way
+ * out, until the broken pool has ended. */
+static void lost_go_on(crewi_slot *slot)
+{
     crew_error why;
     (void)crewi_refuse(&why, CREW_BROKEN, "the last worker's thread has ended, and no other could be started");
-    crewi_pool_break(slot->pool, &why);
-    lost_serve_lane(engine);
+    slot->base.worker_state = NULL;
+    do {
+        crewi_pool_break(slot->pool, &why);
+        lost_serve_lane(slot->engine);
+    } while (crewi_park_worker(slot));
+    (void)worker_retire(slot);
 }
 
 static void lost_settle(crewi_slot *slot)
@@ -367,10 +378,14 @@ static void lost_at_work(crewi_slot *slot)
     lost_settle(slot);
     worker_exit(slot);
     (void)worker_retire(slot);
-    lost_find_successor(slot);
-    crewi_engine_tell(slot->engine);
-    crewi_self_set(NULL);
+    bool goes_on = !lost_find_successor(slot);
+    if (!goes_on)
+        crewi_self_set(NULL);
     crewi_gate_leave(slot->pool);
+    if (goes_on)
+        lost_go_on(slot);
+    crewi_engine_tell(slot->engine); /* the pool's until its last thread is joined */
+    crewi_self_set(NULL);
 }
 
 /* By worker_exit: nobody takes over from a worker that was leaving. */

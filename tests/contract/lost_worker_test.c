@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Promise 8: a job that ends its thread fails, and those suspended beneath it; the worker is replaced. */
-#define _POSIX_C_SOURCE 200809L
+#define _GNU_SOURCE
 #include "counted_source.h"
+#include "limited.h"
 
 #include <poll.h>
 #include <pthread.h>
@@ -472,4 +473,29 @@ CONTRACT_THREADS(a_pool_that_cannot_replace_its_last_worker_is_broken)
     CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
     CHECK_EQ(counter_get(&registry.exits), 1);
     CHECK_EQ(counter_get(&runs), 0);
+}
+
+static void lose_the_only_thread_there_may_be(void *arg)
+{
+    struct ledger ledger = {0};
+    long accepted = 0;
+    crew_pool *pool;
+    crew_result *lost;
+
+    (void)arg;
+    limit_threads(2);
+    CHECK_STATUS(crew_pool_create(&pool, CREW_OPTIONS(.workers = 1, .flags = CREW_WORKERS_ONLY)), CREW_OK);
+    CHECK_STATUS(crew_apply_async(pool, &ends_thread, NULL, &lost, NULL), CREW_OK);
+    for (long i = 0; i < 100; i++)
+        accepted += ledger_submit(&ledger, pool, i, NULL) == CREW_OK;
+    CHECK_STATUS(end_of(lost), CREW_WORKER_LOST);
+    CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
+    CHECK_EQ(counter_get(&ledger.by_status[CREW_BROKEN]), accepted);
+    ledger_check(&ledger, accepted, 0);
+}
+
+TEST(a_pool_that_gets_no_thread_for_its_last_worker_s_calls_back_all_the_same)
+{
+    for (int i = 0; i < 20; i++)
+        check_with_limited_threads(lose_the_only_thread_there_may_be, NULL);
 }
