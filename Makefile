@@ -17,7 +17,7 @@ SETUP_check =
 SETUP_bench = --buildtype=plain -Dc_args=-O2 -Dcpp_args=-O2 -Dhardening=false -Dtests=false -Dexamples=false -Dbench=true
 SETUP_asan = -Dexamples=false -Db_sanitize=address,undefined -Db_lundef=false
 SETUP_tsan = -Dexamples=false -Db_sanitize=thread -Db_lundef=false
-INSIDE = --suite unit --suite contract
+INSIDE = --suite unit --suite contract --suite fault
 # Newer kernels spread addresses wider than ThreadSanitizer expects; -R stops that, where it is allowed.
 FIXED_ADDRESSES = $(shell setarch -R true 2>/dev/null && echo setarch -R)
 
@@ -39,10 +39,10 @@ check: build/check/build.ninja ## build, and run the suites that every change mu
 check-all: check-deps-all ## what takes longer: other compilers, sanitizers, slow suites, mutations
 	scripts/check-all
 
-asan: build/asan/build.ninja ## unit and contract tests under AddressSanitizer and UBSan
+asan: build/asan/build.ninja ## unit, contract and fault tests under AddressSanitizer and UBSan
 	scripts/test build/asan asan $(INSIDE)
 
-tsan: build/tsan/build.ninja ## unit and contract tests under ThreadSanitizer
+tsan: build/tsan/build.ninja ## unit, contract and fault tests under ThreadSanitizer
 	$(FIXED_ADDRESSES) scripts/test build/tsan tsan $(INSIDE)
 
 stress: ## long random runs

@@ -48,11 +48,12 @@ bool test_under_sanitizer(void)
 #endif
 }
 
-/* A case may end while its threads still run; that is no leak of the library's. */
+/* A case may end while its threads still run; that is no leak of the library's. And a race ends the process in which it is found, whatever
+ * that says afterwards. */
 const char *__tsan_default_options(void);
 const char *__tsan_default_options(void)
 {
-    return "report_thread_leaks=0";
+    return "report_thread_leaks=0:halt_on_error=1";
 }
 
 /* ---- the configured pool ---- */
