@@ -138,12 +138,13 @@ static void helper_lost(void *opaque)
     helper_end(opaque);
 }
 
-void crewi_run_as_helper(void (*body)(crewi_task *task, crewi_frame *frame), crewi_task *task, bool has_permit)
+bool crewi_run_as_helper(void (*body)(crewi_task *task, crewi_frame *frame), crewi_task *task, bool has_permit)
 {
     struct helper helper = {.body = body, .task = task};
     crewi_frame_enter(&helper.frame, CREWI_FRAME_HELPER, crewi_task_pool(task), task);
     helper.frame.has_permit = has_permit;
     crewi_thread_guard(helper_body, helper_lost, &helper);
+    return helper.frame.part != NULL;
 }
 
 struct visit {

@@ -24,10 +24,13 @@ bool crewi_park(crewi_atomic_u32 *word, uint32_t expected, int64_t deadline_ns)
 static void help_body(crewi_task *target, crewi_frame *frame)
 {
     (void)frame;
-    (void)target->kind->help(target, false); /* others are there, too */
+    crewi_frame *helper = crewi_frame_top();
+    if (target->kind->help(target, false)) /* others are there, too */
+        helper->part = target;
 }
 
-/* An outside thread counts as a worker while it helps. It is inside the pool until crewi_run_as_helper has ended. */
+/* An outside thread counts as a worker while it helps. It is inside the pool until crewi_run_as_helper has ended. What has not started
+ * may still be nothing for it: then it sleeps. */
 static bool help_from_outside(crewi_task *target)
 {
     crew_pool *pool = crewi_task_pool(target);
@@ -36,8 +39,7 @@ static bool help_from_outside(crewi_task *target)
         crewi_cells_leave_pool(pool->cells);
         return false;
     }
-    crewi_run_as_helper(help_body, target, true);
-    return true;
+    return crewi_run_as_helper(help_body, target, true);
 }
 
 bool crewi_help(crewi_task *target)

@@ -189,6 +189,35 @@ TEST(those_who_wait_use_no_cpu)
     blocker_free(&blocker);
 }
 
+/* ---- who may help, and has nothing to help with ---- */
+
+static void hold_callback(const crew_outcome *outcome, void *user)
+{
+    struct blocker *blocker = user;
+    (void)outcome;
+    gate_add(blocker->started);
+    gate_wait(blocker->go);
+}
+
+TEST(whoever_may_help_uses_no_cpu_while_the_callback_that_he_waits_for_runs)
+{
+    struct blocker blocker = {gate_new(), gate_new()};
+    struct waited_for waited_for = {NULL, NULL, NULL};
+    counter ran = {0}, *ran_pointer = &ran;
+    const crew_call *call = CREW_CALL(.on_done = hold_callback, .user = &blocker, .flags = CREW_READY_AFTER_DONE);
+    CHECK_STATUS(crew_pool_create(&waited_for.pool, CREW_OPTIONS(.workers = 2, .flags = CREW_CALLER_HELPS)), CREW_OK);
+    CHECK_STATUS(crew_apply_async(waited_for.pool, &count_one, &ran_pointer, &waited_for.result, call), CREW_OK);
+    gate_wait(blocker.started);
+    struct test_thread *waiter = test_thread_start(wait_for_result, &waited_for);
+    int64_t used_ns = cpu_used_in_ms(200);
+    blocker_let_go(&blocker);
+    test_thread_join(waiter);
+    CHECK_EQ(used_ns > CPU_LIMIT_NS ? used_ns : 0, 0);
+    crew_result_destroy(waited_for.result);
+    CHECK_STATUS(crew_pool_destroy(waited_for.pool), CREW_OK);
+    blocker_free(&blocker);
+}
+
 static void submit_one_more(void *arg)
 {
     CHECK_STATUS(crew_apply_async(((struct waited_for *)arg)->pool, &never_pulled, &(int){0}, NULL, NULL), CREW_OK);
