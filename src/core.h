@@ -633,6 +633,7 @@ void crewi_lane_init(crew_pool *pool);
 
 /* wait.c, graph.c */
 void crewi_graph_reset(void);                  /* in a fork's child */
+void crewi_graph_look_again(void);             /* some pool has lost a thread that those who wait may have counted on */
 enum crewi_wait_flags { CREWI_WAIT_MUST = 1 }; /* cannot be refused: arrays are borrowed; the others in a cycle are */
 crew_status crewi_wait(crewi_task *target, int64_t deadline_ns, unsigned flags);
 /* Runs something that `target` needs, where the caller may. False: nothing was run. */

@@ -8,7 +8,8 @@
  * A waiter is *live* if something can still happen that brings its wait to an end: its target is ready, or what the target
  * requires is running on threads that are not parked, or is carried by waiters that are live themselves, or has not started and
  * a thread can be had for it. That is the least fixed point of a few rules, found by applying them until nothing changes. Every
- * parked waiter was live when it parked, and stays so as long as those that park later are: so only the newcomer is ever refused. */
+ * parked waiter was live when it parked, and stays so as long as those that park later are: so only the newcomer is ever refused. (Where
+ * a pool loses a thread, all park anew.) */
 #include "graph.h"
 
 #include "backend.h"
@@ -221,6 +222,15 @@ crew_status crewi_graph_verdict(const crewi_waiter *waiter)
     crew_status verdict = waiter->verdict;
     crewi_lock_release(&graph.lock);
     return verdict;
+}
+
+/* They wake, and park again if they may. */
+void crewi_graph_look_again(void)
+{
+    crewi_lock_acquire(&graph.lock);
+    for (crewi_waiter *waiter = graph.waiters; waiter; waiter = waiter->next)
+        crewi_task_poke(waiter->target);
+    crewi_lock_release(&graph.lock);
 }
 
 /* ---- questions of others ---- */

@@ -505,11 +505,12 @@ static void threads_query(crew_pool *pool, struct crewi_backend_info *ret_info)
     crewi_engine *engine = crewi_engine_of(pool);
     crewi_lock_acquire(&engine->lock);
     unsigned startable = engine->cannot_start ? 0 : engine->slots_max - engine->alive;
+    unsigned capacity = engine->cannot_init ? engine->initialised : engine->alive + startable;
     *ret_info = (struct crewi_backend_info){
         .slots = engine->slots_max,
         .threads = engine->alive,
         .blocked = engine->suspended,
-        .capacity = engine->alive + startable,
+        .capacity = capacity,
         .spare_failures = engine->spare_failures,
     };
     crewi_lock_release(&engine->lock);

@@ -89,6 +89,7 @@ typedef struct crewi_engine {
     bool is_open;         /* create waits for no initializer: there is none to wait for, or all have come to an end */
     bool is_urged;        /* the next worker that looks for work before it sleeps may run it beyond the permits */
     bool cannot_start;    /* the last start of a thread failed */
+    bool cannot_init;     /* the last initialisation of one failed */
     bool has_init_failure;
     crew_error init_failure; /* the first */
     uint64_t spare_failures;

@@ -205,7 +205,7 @@ static bool worker_init_failed(crewi_slot *slot, const crew_error *error)
     crewi_lock_acquire(&engine->lock);
     if (!engine->has_init_failure)
         engine->init_failure = *error;
-    engine->has_init_failure = true;
+    engine->has_init_failure = engine->cannot_init = true;
     bool breaks = engine->is_open && (engine->initialised == 0 || (is_lazy && slot->index < engine->workers));
     engine->spare_failures += !breaks;
     crewi_lock_release(&engine->lock);
@@ -223,6 +223,7 @@ static bool worker_initialise(crewi_slot *slot)
     slot->is_initialised = true;
     crewi_lock_acquire(&slot->engine->lock);
     slot->engine->initialised++;
+    slot->engine->cannot_init = false;
     crewi_lock_release(&slot->engine->lock);
     return true;
 }
@@ -308,6 +309,8 @@ static void worker_body(void *opaque)
     worker_exit(slot);
     if (worker_retire(slot))
         crewi_engine_tell(slot->engine);
+    if (!crewi_gate_is_ended(slot->pool)) /* it could not be initialised, and somebody may have counted on it */
+        crewi_graph_look_again();
 }
 
 /* ---- a job has ended this thread ---- */
@@ -379,6 +382,7 @@ static void lost_at_work(crewi_slot *slot)
     worker_exit(slot);
     (void)worker_retire(slot);
     bool goes_on = !lost_find_successor(slot);
+    crewi_graph_look_again();
     if (!goes_on)
         crewi_self_set(NULL);
     crewi_gate_leave(slot->pool);

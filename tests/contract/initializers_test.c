@@ -348,6 +348,45 @@ CONTRACT_THREADS(a_spare_that_cannot_be_initialised_is_counted_and_breaks_nothin
     CHECK_EQ(counter_get(&runs), 1);
 }
 
+static void ignore_outcome(const crew_outcome *outcome, void *user)
+{
+    (void)outcome;
+    (void)user;
+}
+
+/* Its only worker's thread waits for a callback, which only another thread could call. */
+static int waits_for_callback_fn(const void *arg, void *result, void *context)
+{
+    crew_result *child;
+    const crew_call *call = CREW_CALL(.context = context, .on_done = ignore_outcome, .flags = CREW_READY_AFTER_DONE);
+
+    (void)arg;
+    CHECK_STATUS(crew_apply_async(crew_current_pool(), &count_one, NULL, &child, call), CREW_OK);
+    *(crew_status *)result = crew_result_wait(child, CREW_FOREVER);
+    crew_result_destroy(child);
+    return 0;
+}
+
+static const crew_job waits_for_callback = {waits_for_callback_fn, 0, sizeof(crew_status), NULL, NULL, NULL};
+
+CONTRACT_THREADS(a_wait_that_only_a_spare_could_serve_is_refused_where_none_can_be_initialised)
+{
+    static const unsigned flags[] = {CREW_WORKERS_ONLY, CREW_WORKERS_ONLY | CREW_LAZY_INIT};
+
+    for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
+        struct office office = {.fail_from = 2, .fail_until = 1000};
+        crew_pool *pool = contract_pool(OFFICE(&office, .workers = 1, .spares_max = 1, .flags = flags[i]));
+        crew_status status = CREW_OK;
+        counter runs = {0};
+
+        CHECK_STATUS(crew_apply(pool, &waits_for_callback, NULL, &status, CREW_CALL(.context = &runs)), CREW_OK);
+        CHECK_STATUS(status, CREW_TOO_DEEP);
+        CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
+        CHECK_EQ(counter_get(&office.exits), 1);
+        CHECK_EQ(counter_get(&runs), 1);
+    }
+}
+
 /* ---- worker_run ---- */
 
 struct shifts {
