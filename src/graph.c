@@ -119,7 +119,8 @@ static bool waiter_is_live(const crewi_waiter *waiter, bool is_me, bool threads_
         return false;
     if (!view.any_will_do && view.running > 0)
         return true;
-    return view.has_unstarted && unstarted_is_live(waiter, is_me || view.needs_another, threads_are_endless);
+    bool needs_thread = is_me || view.needs_another || view.needs_callback;
+    return view.has_unstarted && unstarted_is_live(waiter, needs_thread, threads_are_endless);
 }
 
 /* The least fixed point, as far as `me` is concerned. */

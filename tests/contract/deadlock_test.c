@@ -436,3 +436,59 @@ CONTRACT_THREADS(an_item_that_asks_its_stream_for_itself_is_told_of_the_deadlock
     CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
     gate_free(loop.published);
 }
+
+/* ---- jobs that wait for callbacks ---- */
+
+static int do_nothing_fn(const void *arg, void *result, void *context)
+{
+    (void)arg;
+    (void)result;
+    (void)context;
+    return 0;
+}
+
+static const crew_job do_nothing = {do_nothing_fn, 0, 0, "do_nothing", NULL, NULL};
+
+static void ignore_outcome(const crew_outcome *outcome, void *user)
+{
+    (void)outcome;
+    (void)user;
+}
+
+/* Each of the two jobs is on a worker before one of them waits. */
+static int waits_for_callback_fn(const void *arg, void *result, void *context)
+{
+    crew_result *child;
+    const crew_call *call = CREW_CALL(.on_done = ignore_outcome, .flags = CREW_READY_AFTER_DONE);
+
+    (void)arg;
+    gate_add(context);
+    gate_wait_for(context, 2);
+    CHECK_STATUS(crew_apply_async(crew_current_pool(), &do_nothing, NULL, &child, call), CREW_OK);
+    *(crew_status *)result = crew_result_wait(child, CREW_FOREVER);
+    crew_result_destroy(child);
+    return 0;
+}
+
+static const crew_job waits_for_callback = {waits_for_callback_fn, 0, sizeof(crew_status), NULL, NULL, NULL};
+
+CONTRACT_THREADS(of_two_jobs_that_wait_for_callbacks_on_the_only_threads_one_is_refused)
+{
+    crew_pool *pool =
+        contract_pool(CREW_OPTIONS(.workers = 2, .spares_max = CREW_NO_SPARES, .flags = CREW_WORKERS_ONLY));
+    struct gate *both = gate_new();
+    crew_result *results[2];
+    crew_status statuses[2];
+
+    for (int i = 0; i < 2; i++)
+        CHECK_STATUS(crew_apply_async(pool, &waits_for_callback, NULL, &results[i], CREW_CALL(.context = both)),
+                     CREW_OK);
+    for (int i = 0; i < 2; i++) {
+        CHECK_STATUS(crew_result_get(results[i], &statuses[i], CREW_FOREVER), CREW_OK);
+        crew_result_destroy(results[i]);
+    }
+    CHECK_EQ((statuses[0] == CREW_TOO_DEEP) + (statuses[1] == CREW_TOO_DEEP), 1);
+    CHECK_EQ((statuses[0] == CREW_OK) + (statuses[1] == CREW_OK), 1);
+    CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
+    gate_free(both);
+}
