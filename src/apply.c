@@ -358,6 +358,41 @@ static crew_status apply_outcome(crew_result *result, void *ret_value, crew_erro
     return status;
 }
 
+struct apply_wait {
+    crew_pool *pool;
+    crew_result *result;
+    bool run_here;
+    bool has_entry; /* which no queue has yet */
+    crew_status status;
+};
+
+static void apply_wait_body(void *opaque)
+{
+    struct apply_wait *wait = opaque;
+    crewi_task *task = &wait->result->task;
+    wait->has_entry = wait->pool->options.kind == CREW_THREADS && !wait->run_here;
+    bool has_run = wait->has_entry && crewi_help(task); /* wakes nobody */
+    wait->has_entry = false;
+    if (has_run)
+        crewi_task_drop_entry(task);
+    else
+        apply_submit(wait->pool, wait->result, wait->run_here);
+    wait->status = crewi_wait(task, CREWI_NEVER, 0);
+    if (wait->status != CREW_OK && !apply_withdraw(wait->pool, wait->result))
+        wait->status = crewi_wait(task, CREWI_NEVER, CREWI_WAIT_MUST);
+}
+
+/* What was run here has ended this thread. */
+static void apply_wait_lost(void *opaque)
+{
+    struct apply_wait *wait = opaque;
+    if (crewi_task_is_forked(&wait->result->task))
+        return;
+    if (wait->has_entry)
+        crewi_task_drop_entry(&wait->result->task);
+    crew_result_destroy(wait->result);
+}
+
 crew_status crew_apply(crew_pool *pool, const crew_job *job, const void *arg, void *ret_value, const crew_call *call)
 {
     crew_result *result;
@@ -374,14 +409,9 @@ crew_status crew_apply(crew_pool *pool, const crew_job *job, const void *arg, vo
     status = apply_accept(pool, job, arg, call, true, &result, &run_here);
     if (status != CREW_OK)
         return status;
-    bool has_run = pool->options.kind == CREW_THREADS && !run_here && crewi_help(&result->task); /* wakes nobody */
-    if (has_run)
-        crewi_task_drop_entry(&result->task);
-    else
-        apply_submit(pool, result, run_here);
-    status = crewi_wait(&result->task, CREWI_NEVER, 0);
-    if (status != CREW_OK && !apply_withdraw(pool, result))
-        status = crewi_wait(&result->task, CREWI_NEVER, CREWI_WAIT_MUST);
+    struct apply_wait wait = {.pool = pool, .result = result, .run_here = run_here};
+    crewi_thread_guard(apply_wait_body, apply_wait_lost, &wait);
+    status = wait.status;
     if (status == CREW_OK)
         status = apply_outcome(result, ret_value, call->error);
     else

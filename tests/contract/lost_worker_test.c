@@ -499,3 +499,34 @@ TEST(a_pool_that_gets_no_thread_for_its_last_worker_s_calls_back_all_the_same)
     for (int i = 0; i < 20; i++)
         check_with_limited_threads(lose_the_only_thread_there_may_be, NULL);
 }
+
+/* ---- a blocking call whose thread is ended by what it helps with ---- */
+
+static void note_outcome(const crew_outcome *outcome, void *user)
+{
+    if (outcome->status == CREW_WORKER_LOST)
+        counter_add(user, 1);
+}
+
+struct caller {
+    crew_pool *pool;
+    counter told;
+};
+
+static void apply_and_be_ended(void *arg)
+{
+    struct caller *caller = arg;
+    (void)crew_apply(caller->pool, &ends_thread, NULL, NULL, CREW_CALL(.on_done = note_outcome, .user = &caller->told));
+    CHECK(!config->helping && config->threads); /* else it does not come back */
+}
+
+CONTRACT(a_blocking_call_that_ends_with_its_thread_leaves_nothing_behind)
+{
+    struct test_memory memory = {.fail_at = 0};
+    struct caller caller = {.pool = contract_pool(CREW_OPTIONS(TEST_MEMORY(&memory)))};
+
+    test_thread_join(test_thread_start(apply_and_be_ended, &caller));
+    CHECK_STATUS(crew_pool_destroy(caller.pool), CREW_OK);
+    CHECK_EQ(counter_get(&caller.told), 1);
+    CHECK_EQ(counter_get(&memory.live_blocks), 0);
+}

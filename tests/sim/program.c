@@ -161,9 +161,7 @@ static void apply_and_check(unsigned depth)
     bool has_drops = sim_choose(2);
     unsigned id = oracle_new(has_drops, false);
     struct order order = {id, depth, draw_body(depth)};
-    oracle_blocks();
     crew_status status = crew_apply(world.pool, has_drops ? &dropping_job : &plain_job, &order, &value, NULL);
-    oracle_blocks_no_more();
     if (status != CREW_BROKEN) /* which says that it was refused, or how it ended */
         oracle_answered(id, CREW_IS_OUTCOME(status) ? CREW_OK : status);
     if (CREW_IS_OUTCOME(status))
