@@ -5,10 +5,12 @@
 #   make check               build and test, under three minutes; gets what it needs from Debian (YES=1: by sudo)
 #   make bench [BENCH=fanout,stream] [LIBS=crewpool,tbb] [REPEAT=5] [FORMAT=tsv] [SMOKE=1]
 #                            measurements beside other pools, about twenty minutes; gets those from Debian, as far as it can
+#   make stress [SECONDS=60] random programs, each replayed by its seed; then faults of the library that tests must notice
 #   make install [PREFIX=/usr/local] [LIBDIR=lib] [DESTDIR=]
 
 PREFIX = /usr/local
 LIBDIR = lib
+SECONDS = 60
 DIR = $(firstword $(wildcard /usr/share/doc /usr/include) .)
 WORDCOUNT = $(wildcard examples/wordcount/*.c)
 LIBRARY = $(wildcard include/crewpool/*.h src/*.[ch] src/*/*.[ch])
@@ -17,7 +19,7 @@ SETUP_check =
 SETUP_bench = --buildtype=plain -Dc_args=-O2 -Dcpp_args=-O2 -Dhardening=false -Dtests=false -Dexamples=false -Dbench=true
 SETUP_asan = -Dexamples=false -Db_sanitize=address,undefined -Db_lundef=false
 SETUP_tsan = -Dexamples=false -Db_sanitize=thread -Db_lundef=false
-INSIDE = --suite unit --suite contract --suite fault
+INSIDE = --suite unit --suite contract --suite fault --suite stress
 # Newer kernels spread addresses wider than ThreadSanitizer expects; -R stops that, where it is allowed.
 FIXED_ADDRESSES = $(shell setarch -R true 2>/dev/null && echo setarch -R)
 
@@ -39,19 +41,16 @@ check: build/check/build.ninja ## build, and run the suites that every change mu
 check-all: check-deps-all ## what takes longer: other compilers, sanitizers, slow suites, mutations
 	scripts/check-all
 
-asan: build/asan/build.ninja ## unit, contract and fault tests under AddressSanitizer and UBSan
+asan: build/asan/build.ninja ## the tests that look inside under AddressSanitizer and UBSan
 	scripts/test build/asan asan $(INSIDE)
 
-tsan: build/tsan/build.ninja ## unit, contract and fault tests under ThreadSanitizer
+tsan: build/tsan/build.ninja ## the tests that look inside under ThreadSanitizer
 	$(FIXED_ADDRESSES) scripts/test build/tsan tsan $(INSIDE)
 
-stress: ## long random runs
-ifneq ($(wildcard tests/stress/*.c),)
-stress: build/check/build.ninja
-	scripts/test build/check stress --suite stress
-else
-	@echo "not yet: there is no stress suite so far; the contract's races run in make check"
-endif
+stress: build/check/build.ninja ## random programs for SECONDS, then faults of the library that its tests must notice
+	ninja -C build/check tests/stress
+	build/check/tests/stress --seconds=$(SECONDS)
+	scripts/mutations
 
 # Its standard output is the table. bench/run gets the variables of make's command line by the environment.
 bench: ## measurements beside other pools, as a table

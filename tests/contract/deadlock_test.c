@@ -492,3 +492,60 @@ CONTRACT_THREADS(of_two_jobs_that_wait_for_callbacks_on_the_only_threads_one_is_
     CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
     gate_free(both);
 }
+
+/* ---- jobs that all wait for callbacks, which no thread is left to call ---- */
+
+struct meeting {
+    struct gate *begun;
+    counter refused, called;
+};
+
+static int meet(const void *arg, void *result, void *context)
+{
+    struct meeting *meeting = context;
+
+    (void)arg;
+    (void)result;
+    gate_add(meeting->begun);
+    gate_wait_for(meeting->begun, config->workers);
+    return 0;
+}
+
+static void count_called(const crew_outcome *outcome, void *user)
+{
+    CHECK_STATUS(outcome->status, CREW_OK);
+    counter_add(&((struct meeting *)user)->called, 1);
+}
+
+static int wait_for_own_callback(const void *arg, void *result, void *context)
+{
+    static const crew_job meet_job = {meet, 0, 0, "meet", NULL, NULL};
+    struct meeting *meeting = context;
+    crew_result *met;
+
+    (void)arg;
+    (void)result;
+    CHECK_STATUS(crew_apply_async(crew_current_pool(), &meet_job, NULL, &met,
+                                  CREW_CALL(.context = meeting, .on_done = count_called, .user = meeting,
+                                            .flags = CREW_READY_AFTER_DONE)),
+                 CREW_OK);
+    crew_status status = crew_result_wait(met, CREW_FOREVER);
+    CHECK(status == CREW_OK || status == CREW_TOO_DEEP || status == CREW_DEADLOCK);
+    counter_add(&meeting->refused, status != CREW_OK);
+    crew_result_destroy(met);
+    return 0;
+}
+
+CONTRACT_THREADS(jobs_that_all_wait_for_callbacks_are_told_where_no_thread_is_left_to_call_them)
+{
+    static const crew_job job = {wait_for_own_callback, 0, 0, "wait_for_own_callback", NULL, NULL};
+    struct meeting meeting = {.begun = gate_new()};
+    crew_pool *pool = contract_pool(CREW_OPTIONS(.spares_max = CREW_NO_SPARES, .flags = CREW_WORKERS_ONLY));
+
+    for (unsigned i = 0; i < config->workers; i++)
+        CHECK_STATUS(crew_apply_async(pool, &job, NULL, NULL, CREW_CALL(.context = &meeting)), CREW_OK);
+    CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
+    CHECK(counter_get(&meeting.refused) >= 1);
+    CHECK_EQ(counter_get(&meeting.called), config->workers);
+    gate_free(meeting.begun);
+}

@@ -115,6 +115,26 @@ TEST(ten_milliseconds_after_a_burst_nobody_spins)
     CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
 }
 
+/* As a timer's callbacks, or a client's requests, come. Only one core could be kept busy by looking around in between. */
+TEST(a_tiny_job_every_millisecond_keeps_no_core_busy)
+{
+    enum { JOBS = 300 };
+    crew_pool *pool;
+    counter ran = {0};
+    counter *ran_pointer = &ran;
+    if (test_under_sanitizer())
+        test_skip("a sanitizer uses CPU of its own");
+    CHECK_STATUS(crew_pool_create(&pool, CREW_OPTIONS(.workers = WORKERS)), CREW_OK);
+    int64_t began_ns = test_now_ns(), before_ns = cpu_time_ns();
+    for (int i = 0; i < JOBS; i++) {
+        CHECK_STATUS(crew_apply_async(pool, &count_one, &ran_pointer, NULL, NULL), CREW_OK);
+        (void)poll(NULL, 0, 1);
+    }
+    CHECK((cpu_time_ns() - before_ns) * 2 < test_now_ns() - began_ns);
+    CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
+    CHECK_EQ(counter_get(&ran), JOBS);
+}
+
 TEST(workers_without_work_stay_idle_beside_busy_ones)
 {
     crew_pool *pool;

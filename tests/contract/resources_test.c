@@ -308,6 +308,42 @@ MEMORY_CASES(a_pool_of_threads, .kind = CREW_THREADS)
 MEMORY_CASES(a_pool_of_threads_without_helping, .flags = CREW_WORKERS_ONLY)
 MEMORY_CASES(a_pool_of_threads_with_initializer, .worker_init = count_init, .worker_exit = count_exit)
 
+/* ---- an array, whose items whoever notices pulls ---- */
+
+/* Takes items until memory is missed, and the rest when it has come back. */
+static void take_from_array(crew_pool *pool, struct test_memory *memory)
+{
+    long numbers[ITEMS] = {0}, value, taken = 0;
+    crew_iterator *stream = NULL;
+    crew_status status = crew_imap(pool, &square_item, &(crew_source){.items = numbers, .count = ITEMS}, &stream, NULL);
+    while (status == CREW_OK && (status = crew_iterator_next(stream, &value, NULL, CREW_FOREVER, NULL)) == CREW_OK)
+        taken++;
+    CHECK(status == CREW_NO_MEMORY || status == CREW_END);
+    memory->fail_at = 0;
+    while (stream != NULL && status != CREW_END) {
+        status = crew_iterator_next(stream, &value, NULL, CREW_FOREVER, NULL);
+        CHECK(status == CREW_OK || status == CREW_END);
+        taken += status == CREW_OK;
+    }
+    CHECK_EQ(taken, stream != NULL ? ITEMS : 0);
+    crew_iterator_destroy(stream);
+}
+
+TEST(a_stream_over_an_array_says_that_memory_is_missing_and_goes_on_when_it_is_not)
+{
+    for (long later = 1; later <= 6; later++) {
+        struct test_memory memory = {.fail_at = 0};
+        crew_pool *pool;
+        CHECK_STATUS(
+            crew_pool_create(&pool, CREW_OPTIONS(.workers = 2, .flags = CREW_WORKERS_ONLY, TEST_MEMORY(&memory))),
+            CREW_OK);
+        memory.fail_at = -(counter_get(&memory.calls) + later);
+        take_from_array(pool, &memory);
+        CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
+        CHECK_EQ(counter_get(&memory.live_blocks), 0);
+    }
+}
+
 /* ---- nested waits, which may need a stand-in, under failing allocations ---- */
 
 CREW_JOB(sum_below, long, long)
