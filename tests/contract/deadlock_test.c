@@ -496,7 +496,7 @@ CONTRACT_THREADS(of_two_jobs_that_wait_for_callbacks_on_the_only_threads_one_is_
 /* ---- jobs that all wait for callbacks, which no thread is left to call ---- */
 
 struct meeting {
-    struct gate *begun;
+    struct gate *occupied, *begun;
     counter refused, called;
 };
 
@@ -525,6 +525,8 @@ static int wait_for_own_callback(const void *arg, void *result, void *context)
 
     (void)arg;
     (void)result;
+    gate_add(meeting->occupied);
+    gate_wait_for(meeting->occupied, config->workers); /* so that no idle worker takes what is submitted now */
     CHECK_STATUS(crew_apply_async(crew_current_pool(), &meet_job, NULL, &met,
                                   CREW_CALL(.context = meeting, .on_done = count_called, .user = meeting,
                                             .flags = CREW_READY_AFTER_DONE)),
@@ -539,7 +541,7 @@ static int wait_for_own_callback(const void *arg, void *result, void *context)
 CONTRACT_THREADS(jobs_that_all_wait_for_callbacks_are_told_where_no_thread_is_left_to_call_them)
 {
     static const crew_job job = {wait_for_own_callback, 0, 0, "wait_for_own_callback", NULL, NULL};
-    struct meeting meeting = {.begun = gate_new()};
+    struct meeting meeting = {.occupied = gate_new(), .begun = gate_new()};
     crew_pool *pool = contract_pool(CREW_OPTIONS(.spares_max = CREW_NO_SPARES, .flags = CREW_WORKERS_ONLY));
 
     for (unsigned i = 0; i < config->workers; i++)
@@ -547,5 +549,6 @@ CONTRACT_THREADS(jobs_that_all_wait_for_callbacks_are_told_where_no_thread_is_le
     CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
     CHECK(counter_get(&meeting.refused) >= 1);
     CHECK_EQ(counter_get(&meeting.called), config->workers);
+    gate_free(meeting.occupied);
     gate_free(meeting.begun);
 }
