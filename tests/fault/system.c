@@ -143,6 +143,10 @@ long fault_syscall(long number, ...)
     va_start(arguments, number);
     if (number == SYS_exit)
         return syscall(SYS_exit, va_arg(arguments, int));
+    if (number == SYS_membarrier || number == SYS_sched_getscheduler) {
+        errno = EPERM;
+        return fault_strikes(FAULT_SYSTEM) ? -1 : syscall(number, va_arg(arguments, int), 0, 0);
+    }
     CHECK_EQ(number, SYS_futex);
     void *word = va_arg(arguments, void *);
     int operation = va_arg(arguments, int);

@@ -23,7 +23,7 @@ int fault_pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*chi
 int fault_sched_getaffinity(pid_t process, size_t size, cpu_set_t *set);
 long fault_sysconf(int name);
 
-long fault_syscall(long number, ...); /* SYS_futex and SYS_exit */
+long fault_syscall(long number, ...); /* SYS_futex, SYS_membarrier, SYS_sched_getscheduler and SYS_exit */
 int fault_clock_gettime(clockid_t clock, struct timespec *ret_now);
 
 FILE *fault_fopen(const char *path, const char *mode);
