@@ -119,7 +119,7 @@ static bool waiter_is_live(const crewi_waiter *waiter, bool is_me, bool threads_
         return false;
     if (!view.any_will_do && view.running > 0)
         return true;
-    bool needs_thread = is_me || view.needs_another || view.needs_callback;
+    bool needs_thread = is_me || view.needs_another || view.needs_callback || !waiter->can_help;
     return view.has_unstarted && unstarted_is_live(waiter, needs_thread, threads_are_endless);
 }
 

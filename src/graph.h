@@ -12,6 +12,7 @@ typedef struct crewi_waiter {
     crewi_task *target;
     crewi_frame *top;       /* the waiter's innermost frame */
     bool must;              /* cannot be refused */
+    bool can_help;          /* has stack left to run what it waits for */
     crew_status verdict;    /* set when another waiter that cannot be refused closed a cycle: give up, and say this */
     bool is_live, is_ahead; /* what the last search found */
 } crewi_waiter;

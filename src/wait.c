@@ -109,7 +109,10 @@ static void wait_sleep_in_graph(crewi_task *target, uint32_t expected)
 /* Sleeps for ever as a waiter that the graph knows. */
 static crew_status wait_in_graph(crewi_task *target, unsigned flags)
 {
-    crewi_waiter waiter = {.target = target, .top = crewi_frame_top(), .must = (flags & CREWI_WAIT_MUST) != 0};
+    crewi_waiter waiter = {.target = target,
+                           .top = crewi_frame_top(),
+                           .must = (flags & CREWI_WAIT_MUST) != 0,
+                           .can_help = crewi_stack_is_enough()};
     /* Before the graph is searched: a change during that is not slept through. */
     uint32_t expected = wait_prepare(target);
     crew_status status = crewi_graph_enter(&waiter);

@@ -195,3 +195,47 @@ CONTRACT_THREADS(a_job_runs_what_the_job_it_waits_for_has_no_stack_left_to_run)
         value = rescued_value();
     CHECK_EQ(value, 42);
 }
+
+/* ---- jobs that all have no stack left to run what they wait for, and no other thread ---- */
+
+struct crowd {
+    struct gate *present;
+    counter refused, ran;
+};
+
+static int wait_at_the_end_of_the_stack(const void *arg, void *result, void *context)
+{
+    enum { USED = 800 * 1024 };
+    volatile char used[USED];
+    struct crowd *crowd = context;
+    crew_result *awaited;
+
+    (void)arg;
+    (void)result;
+    for (size_t i = 0; i < USED; i += 1024)
+        used[i] = 1;
+    gate_add(crowd->present);
+    gate_wait_for(crowd->present, config->workers);
+    CHECK_STATUS(crew_apply_async(crew_current_pool(), &count_one, NULL, &awaited, CREW_CALL(.context = &crowd->ran)),
+                 CREW_OK);
+    crew_status status = crew_result_wait(awaited, CREW_FOREVER);
+    CHECK(status == CREW_OK || status == CREW_TOO_DEEP);
+    counter_add(&crowd->refused, status != CREW_OK);
+    crew_result_destroy(awaited);
+    return used[0] - 1;
+}
+
+CONTRACT_THREADS(jobs_that_all_wait_at_the_end_of_their_stacks_are_refused_and_never_wake_each_other_for_ever)
+{
+    static const crew_job job = {wait_at_the_end_of_the_stack, 0, 0, "wait_at_the_end_of_the_stack", NULL, NULL};
+    struct crowd crowd = {.present = gate_new()};
+    crew_pool *pool = contract_pool(
+        CREW_OPTIONS(.stack_size = 1024 * 1024, .spares_max = CREW_NO_SPARES, .flags = CREW_WORKERS_ONLY));
+
+    for (unsigned i = 0; i < config->workers; i++)
+        CHECK_STATUS(crew_apply_async(pool, &job, NULL, NULL, CREW_CALL(.context = &crowd)), CREW_OK);
+    CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
+    CHECK(counter_get(&crowd.refused) >= 1);
+    CHECK_EQ(counter_get(&crowd.ran), config->workers);
+    gate_free(crowd.present);
+}

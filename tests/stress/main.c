@@ -5,6 +5,7 @@
  *
  * Prints TAP, a line for each weather. A program that fails is told with its seed. */
 #define _GNU_SOURCE
+#include "harness/run.h"
 #include "world.h"
 
 #include <sched.h>
@@ -54,6 +55,7 @@ static _Noreturn void run_program(uint64_t seed, enum weather weather)
     sigprocmask(SIG_SETMASK, &none, NULL);
     if (weather == ONE_CPU)
         stay_on_one_cpu();
+    test_threads_baseline();
     world_run(seed);
     CHECK_EQ(test_threads_alive(), 1);
     exit(0);
