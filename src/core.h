@@ -225,7 +225,7 @@ void crewi_frames_suspend(void);
 void crewi_frames_resume(void);
 
 /* Runs body(task, frame) with a frame of its own, so that it is settled should its thread be lost: in the nest (below), if it is
- * straight on top of a job of the same pool; else beneath a guard of its own. */
+ * straight on top of a job of the same pool, or of a visitor to it; else beneath a guard of its own. */
 static inline void crewi_run_guarded(void (*body)(crewi_task *task, crewi_frame *frame), crewi_task *task);
 void crewi_run_with_guard(void (*body)(crewi_task *task, crewi_frame *frame), crewi_task *task);
 /* The same as an outside helper, which executes with the permit of backend->enter, or (FULL_RUNS) without. True: `body` has set the
@@ -238,8 +238,8 @@ void crewi_frame_lost(crewi_frame *frame);
 
 /* Where jobs on top of jobs have their frames: not on the stack, which is gone when its thread is lost, so that they need no guard of
  * their own. Whoever runs jobs beneath a guard notes how many frames are in use, and settles what is above them before its own. That
- * is enough, since a frame is put here only straight on top of a job that has the same crewi_local: between the two is no other frame, and
- * the guard beneath knows that local. */
+ * is enough, since a frame is put here only straight on top of a job that has the same crewi_local, or of the visitor whose desk that is: between
+ * the two is no other frame, and the guard beneath knows that local. */
 enum { CREWI_NEST_SIZE = 32 };
 
 struct crewi_nest {
@@ -302,7 +302,9 @@ bool crewi_nest_make(struct crewi_local *local); /* false: no memory */
 static inline struct crewi_local *crewi_nest_enter(const crew_pool *pool)
 {
     const crewi_frame *top = crewi_frame_top();
-    struct crewi_local *local = top && top->kind == CREWI_FRAME_JOB && top->pool == pool ? top->local : NULL;
+    bool is_beneath = top && top->pool == pool &&
+                      (top->kind == CREWI_FRAME_JOB || (top->kind == CREWI_FRAME_HELPER && top->has_permit));
+    struct crewi_local *local = is_beneath ? top->local : NULL;
     bool has_place = local && local->nest_depth < CREWI_NEST_SIZE && (local->nest || crewi_nest_make(local));
     return has_place ? local : NULL;
 }

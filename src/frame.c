@@ -165,6 +165,13 @@ static void visit_end(void *opaque)
     crewi_desk_leave(visit->desk, pool);
 }
 
+static void visit_lost(void *opaque)
+{
+    struct visit *visit = opaque;
+    crewi_nest_lost(&visit->desk->local, 0);
+    visit_end(visit);
+}
+
 static void visit_body(void *opaque)
 {
     struct visit *visit = opaque;
@@ -187,7 +194,7 @@ bool crewi_visit(crew_pool *pool, void (*body)(void *arg), void *arg)
     crewi_frame_enter(&visit.frame, CREWI_FRAME_HELPER, pool, NULL);
     visit.frame.local = &visit.desk->local;
     visit.frame.has_permit = true;
-    crewi_thread_guard(visit_body, visit_end, &visit);
+    crewi_thread_guard(visit_body, visit_lost, &visit);
     return true;
 }
 

@@ -77,7 +77,9 @@ void crewi_map_end_alone(crewi_map *map)
     /* relaxed: nobody else reads them */
     crewi_atomic_u64_store_relaxed(&map->participants, CREWI_MAP_JOINS | CREWI_MAP_ENDED);
     crewi_atomic_u32_store_relaxed(&map->result.task.refs, 1); /* the entry's is given up */
-    map_finish(map);
+    if (map->has_started)
+        crewi_count(crewi_task_pool(&map->result.task), CREWI_ENDED);
+    crewi_result_store_alone(&map->result, map_outcome(map));
 }
 
 /* Present meanwhile, or nothing would seem to be going on. */

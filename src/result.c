@@ -161,6 +161,21 @@ void crewi_result_store(crew_result *result, crew_status status, uint32_t party)
         (void)crewi_task_give_up(&result->task, party);
 }
 
+void crewi_result_store_alone(crew_result *result, crew_status status)
+{
+    if (result->telling) {
+        crewi_result_store(result, status, 0);
+        return;
+    }
+    crew_pool *pool = crewi_task_pool(&result->task);
+    struct crewi_local *local = crewi_local_here(pool);
+    crewi_count_by(pool, local, status == CREW_OK ? CREWI_SUCCEEDED : CREWI_FAILED);
+    /* relaxed, both: it is the caller's alone */
+    uint32_t state = crewi_atomic_u32_load_relaxed(&result->task.state) & ~(uint32_t)CREWI_PHASE;
+    crewi_atomic_u32_store_relaxed(&result->task.state, state | CREWI_DONE | result_outcome_bits(result, status));
+    crewi_gate_leave_by(pool, local);
+}
+
 /* ---- looking ---- */
 
 const void *crewi_result_value(const crew_result *result)

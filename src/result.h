@@ -63,6 +63,9 @@ static inline uint32_t crewi_result_state(const crew_call *call, bool with_handl
  * entry and gives it up, else 0, and something else keeps the record until this has returned. */
 void crewi_result_store(crew_result *result, crew_status status, uint32_t party);
 
+/* The same where nobody else has anything of it, or ever had: its state is no word that is shared. */
+void crewi_result_store_alone(crew_result *result, crew_status status);
+
 /* The same for CREW_OK where there is no telling; `local` is the caller's. */
 void crewi_result_succeed(crew_result *result, struct crewi_local *local, uint32_t party);
 
