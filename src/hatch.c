@@ -29,7 +29,7 @@ crewi_hatch *crewi_hatch_lock(crew_pool *pool)
 }
 
 /* Whoever needs the gate's exact count says so, then takes each lock; who locks later sees that. */
-static void hatch_settle(crew_pool *pool, crewi_hatch *hatch)
+static CREWI_USUAL void hatch_settle(crew_pool *pool, crewi_hatch *hatch)
 {
     if (crewi_gate_is_exact(pool))
         crewi_gate_flush(pool, &hatch->local);
