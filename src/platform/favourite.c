@@ -3,7 +3,9 @@
 #include "favourite.h"
 
 /* What being ousted costs, some 10 us, is what this many locked steps cost. */
-#ifdef CREWI_DEBUG
+#ifdef CREWI_FAVOURITE_STREAK
+enum { STREAK = CREWI_FAVOURITE_STREAK };
+#elif defined(CREWI_DEBUG)
 enum { STREAK = 16 }; /* so that tests meet it often */
 #else
 enum { STREAK = 1000 };

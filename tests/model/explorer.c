@@ -82,6 +82,8 @@ static void word_note(const struct sim_step *step, unsigned thread)
 static bool step_matters(const struct sim_thread *self)
 {
     const struct sim_step *step = &self->step;
+    if (step->kind == SIM_FENCE)
+        return sim_memory_is_weak();
     if (!step->address || step->kind > SIM_WAKE)
         return false;
     word_note(step, self->id);
@@ -124,6 +126,8 @@ static void candidates_put_first(struct sim_candidates *candidates, const struct
 
 static bool steps_meet(const struct sim_step *one, const struct sim_step *other)
 {
+    if (one->kind == SIM_FENCE || other->kind == SIM_FENCE)
+        return true;
     return one->address == other->address && (one->kind != SIM_LOAD || other->kind != SIM_LOAD);
 }
 

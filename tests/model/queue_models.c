@@ -3,7 +3,6 @@
  * it before. */
 #include "model.h"
 
-#include "platform/favourite.h"
 #include "threads/deque.h"
 
 enum { ENTRIES = 4 };
@@ -47,6 +46,7 @@ static void forget_entries(void)
 /* ---- deque ---- */
 
 static crewi_deque deque;
+static crewi_atomic_u32 claims; /* that succeeded */
 static struct entry filler[CREWI_DEQUE_SIZE];
 
 static void deque_begin(void)
@@ -127,6 +127,75 @@ MODEL(deque_last_entry_has_one_taker, deque_begin, deque_end_of_two, deque_owner
 
 MODEL(deque_waiter_takes_its_entry_back, deque_begin, deque_end_of_two, deque_waiter, deque_steal_once,
       deque_steal_once);
+
+/* A job that waits for its newest child claims it while the entry is still there: one claims, and one has the entry, which need
+ * not be the same. */
+static void claim(crewi_task *task)
+{
+    if (crewi_task_claim(task))
+        (void)crewi_atomic_u32_fetch_add(&claims, 1);
+}
+
+static void deque_begin_claim(void)
+{
+    deque_begin();
+    crewi_atomic_u32_init(&claims, 0);
+    for (int i = 0; i < 2; i++) {
+        entry_new(i);
+        crewi_task_init(&entries[i].task, NULL, NULL, CREWI_PENDING | CREWI_HANDLE, 1);
+    }
+}
+
+static void deque_claim_newest(int number)
+{
+    bool has_entry;
+    if (crewi_deque_claim(&deque, &entries[number].task, &has_entry))
+        (void)crewi_atomic_u32_fetch_add(&claims, 1);
+    if (has_entry)
+        take(&entries[number]);
+}
+
+static void deque_owner_who_claims(void)
+{
+    WANT(crewi_deque_push(&deque, &entries[0].task));
+    WANT(crewi_deque_push(&deque, &entries[1].task));
+    deque_claim_newest(1);
+}
+
+static void deque_steal_and_claim(void)
+{
+    crewi_task *task = crewi_deque_steal(&deque);
+    if (task)
+        claim(task);
+    take(task);
+}
+
+static void deque_end_claim(void)
+{
+    while (!crewi_deque_is_empty(&deque))
+        deque_steal_and_claim();
+    all_were_taken(2);
+    WANT(crewi_atomic_u32_load(&claims) == 2);
+}
+
+MODEL(deque_newest_is_claimed_against_thieves, deque_begin_claim, deque_end_claim, deque_owner_who_claims,
+      deque_steal_and_claim, deque_steal_and_claim);
+
+/* The same for the last entry; and others may claim the task who want no entry. */
+static void deque_owner_who_claims_the_last(void)
+{
+    WANT(crewi_deque_push(&deque, &entries[0].task));
+    deque_claim_newest(0);
+    WANT(crewi_deque_push(&deque, &entries[1].task));
+}
+
+static void claim_first(void)
+{
+    claim(&entries[0].task);
+}
+
+MODEL(deque_last_entry_is_claimed_against_a_thief, deque_begin_claim, deque_end_claim, deque_owner_who_claims_the_last,
+      deque_steal_and_claim, claim_first);
 
 /* A ring whose places are all in use: a new entry goes where the oldest was. */
 static void deque_begin_full(void)
@@ -375,43 +444,3 @@ static void lock_end(void)
 }
 
 MODEL(lock_lets_one_in_and_wakes_the_next, lock_begin, lock_end, lock_and_count, lock_and_count, lock_and_count);
-
-/* ---- the lock's favourite ---- */
-
-static crewi_favourite favourite;
-
-static void favoured_count(void)
-{
-    bool is_favoured = crewi_favourite_enter(&favourite);
-    if (!is_favoured) {
-        crewi_lock_acquire(&lock);
-        crewi_favourite_oust(&favourite);
-    }
-    counted++;
-    if (is_favoured) {
-        crewi_favourite_leave(&favourite);
-    } else {
-        crewi_favourite_count(&favourite);
-        crewi_lock_release(&lock);
-    }
-}
-
-static void favoured_count_often(void)
-{
-    enum { STREAK = 16 }; /* then it is the favourite, where CREWI_DEBUG is defined */
-    for (int i = 0; i < STREAK + 3; i++)
-        favoured_count();
-}
-
-static void favourite_begin(void)
-{
-    lock_begin();
-    crewi_favourite_init(&favourite);
-}
-
-static void favourite_end(void)
-{
-    WANT(counted == 16 + 3 + 1);
-}
-
-MODEL_WIDE(favourite_and_others_never_meet, favourite_begin, favourite_end, favoured_count_often, favoured_count);

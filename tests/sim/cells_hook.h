@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Included before each of the library's sources: tells the simulation which cells are in use, so that a touch of a free one is seen; and
- * that a fenced compare-and-swap is a fence, which it is by the machine's locked instruction, and not by C11. */
+ * that a fenced compare-and-swap is a fence, which it is by the machine's locked instruction, and not by C11; and when a lock's favourite goes
+ * in, so that it can be said how often that was. */
 #ifndef SIM_CELLS_HOOK_H
 #define SIM_CELLS_HOOK_H
 
@@ -38,6 +39,20 @@ static inline void crewi_cells_free(crewi_shard *shard, crewi_cache *cache, void
     if (size <= CREWI_CELL_SIZE_MAX)
         sim_cell_died(cell, size);
     crewi_cells_free_unseen(shard, cache, cell, size, is_handle);
+}
+
+#define crewi_favourite_enter crewi_favourite_enter_uncounted
+#include "platform/favourite.h"
+#undef crewi_favourite_enter
+
+void sim_favourite_is_inside(void);
+
+static inline bool crewi_favourite_enter(crewi_favourite *favourite)
+{
+    bool is_inside = crewi_favourite_enter_uncounted(favourite);
+    if (is_inside)
+        sim_favourite_is_inside();
+    return is_inside;
 }
 
 #endif

@@ -187,17 +187,35 @@ void crewi_futex_wake_all(crewi_atomic_u32 *word)
 
 /* ---- threads ---- */
 
-bool crewi_thread_start(crewi_thread *ret_thread, void (*start)(void *), void *arg, const char *name, size_t stack_size)
+/* Not instrumented: what these do to a thread's record is told here. */
+static void record_touch(const crewi_thread *thread, const char *what)
+{
+    sim_memory_check(thread, sizeof *thread, what);
+    if (sim_memory_is_weak())
+        sim_race_plain(thread, sizeof *thread, true, __builtin_return_address(0));
+}
+
+/* The record may go, or be copied, as soon as `run` is called. */
+static void thread_main(void *record)
+{
+    crewi_thread *thread = record;
+    record_touch(thread, "a thread's start");
+    thread->id = sim_self->id;
+    thread->run(thread->arg);
+}
+
+bool crewi_thread_start(crewi_thread *ret_thread, void (*run)(void *), void *arg, const char *name, size_t stack_size)
 {
     sim_point(SIM_START, NULL);
     if (sim_pick(SIM_PICK_THREAD, 2))
         return false;
-    ret_thread->run = start;
+    record_touch(ret_thread, "the start of a thread");
+    ret_thread->run = run;
     ret_thread->arg = arg;
     (void)snprintf(ret_thread->name, sizeof ret_thread->name, "%s", name);
-    struct sim_thread *thread = sim_thread_new(start, arg, stack_size > STACK_SIZE ? stack_size : STACK_SIZE, name);
+    struct sim_thread *thread =
+        sim_thread_new(thread_main, ret_thread, stack_size > STACK_SIZE ? stack_size : STACK_SIZE, name);
     sim_trace(SIM_START, NULL, thread->id, 0, __builtin_return_address(0));
-    ret_thread->id = thread->id;
     return true;
 }
 
@@ -287,6 +305,23 @@ unsigned crewi_thread_hash(void)
 
 /* ---- a barrier in all threads ---- */
 
+static unsigned long favoured, barriers;
+
+void sim_favourite_is_inside(void)
+{
+    favoured++;
+}
+
+unsigned long sim_favoured(void)
+{
+    return favoured;
+}
+
+unsigned long sim_barriers(void)
+{
+    return barriers;
+}
+
 void crewi_barrier_prepare(void)
 {
     /* it is there */
@@ -299,7 +334,9 @@ bool crewi_barrier_is_there(void)
 
 void crewi_barrier_everywhere(void)
 {
-    sim_point(SIM_CLOCK, NULL);
+    sim_point(SIM_FENCE, NULL);
+    sim_trace(SIM_FENCE, NULL, 0, 0, __builtin_return_address(0));
+    barriers++;
     if (sim_memory_is_weak())
         sim_weak_barrier_everywhere();
 }

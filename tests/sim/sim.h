@@ -28,6 +28,7 @@ enum sim_kind {
     SIM_CAS,
     SIM_SLEEP,
     SIM_WAKE,
+    SIM_FENCE, /* in all threads */
     SIM_CLOCK,
     SIM_RELAX,
     SIM_START,
@@ -138,7 +139,9 @@ void sim_candidates(struct sim_candidates *ret_candidates);
 struct sim_thread *sim_thread_at(unsigned id); /* NULL: there is none */
 unsigned sim_pick(enum sim_pick what, unsigned count);
 unsigned long sim_steps(void);
-unsigned long sim_frees(void); /* blocks and cells freed, in all runs */
+unsigned long sim_favoured(void); /* a lock's favourite went in, in all runs; and */
+unsigned long sim_barriers(void); /* one was ousted */
+unsigned long sim_frees(void);    /* blocks and cells freed, in all runs */
 bool sim_memory_is_weak(void);
 
 void sim_point(enum sim_kind kind, const void *address);

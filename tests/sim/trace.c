@@ -17,7 +17,7 @@ struct entry {
 static struct entry entries[KEPT];
 static unsigned long count;
 
-static const char *const kind_names[] = {"load", "store", "rmw",  "cas", "sleep", "wake", "clock",
+static const char *const kind_names[] = {"load", "store", "rmw",  "cas", "sleep", "wake", "fence", "clock",
                                          "rest", "start", "join", "end", "alloc", "free", "note"};
 
 void sim_trace_reset(void)
