@@ -16,7 +16,7 @@ void crewi_favourite_init(crewi_favourite *favourite)
     crewi_atomic_ptr_init(&favourite->thread, NULL);
     crewi_atomic_u32_init(&favourite->inside, 0);
     favourite->streak = 0;
-    favourite->last = NULL;
+    favourite->last = favourite->former = NULL;
 }
 
 /* Leaving is a store that wakes nobody: so whoever has to wait for it, which is rare, looks now and then. */
@@ -29,8 +29,10 @@ static void favourite_await(crewi_favourite *favourite)
 
 void crewi_favourite_oust(crewi_favourite *favourite)
 {
-    if (!crewi_atomic_ptr_load_relaxed(&favourite->thread)) /* relaxed, as the store: by holders of the lock only */
+    void *former = crewi_atomic_ptr_load_relaxed(&favourite->thread); /* relaxed, as the store: by holders only */
+    if (!former)
         return;
+    favourite->former = former;
     crewi_atomic_ptr_store_relaxed(&favourite->thread, NULL);
     crewi_barrier_everywhere(); /* [F2], pairs with enter */
     favourite_await(favourite);
@@ -39,10 +41,12 @@ void crewi_favourite_oust(crewi_favourite *favourite)
 void crewi_favourite_count(crewi_favourite *favourite)
 {
     void *self = crewi_thread_mark();
+    if (favourite->former == self)
+        favourite->former = NULL;
     if (favourite->last != self) {
         favourite->last = self;
         favourite->streak = 0;
-    } else if (++favourite->streak >= STREAK && crewi_barrier_is_there()) {
+    } else if (++favourite->streak >= STREAK && !favourite->former && crewi_barrier_is_there()) { /* [F3] */
         favourite->streak = 0;
         crewi_atomic_ptr_store_relaxed(&favourite->thread, self); /* relaxed: for ourselves, or under the lock */
     }

@@ -11,7 +11,9 @@
  *
  * [F1] The favourite says that it is inside, then looks whether it is still the favourite. [F2] Whoever holds the lock takes that from
  * it, then looks whether it is inside. Between the two steps of F1 the compiler alone is kept from changing their order: F2
- * has crewi_barrier_everywhere between its own two, which makes up for both. So one of them sees the other. */
+ * has crewi_barrier_everywhere between its own two, which makes up for both. So one of them sees the other. [F3] One that was ousted may not
+ * have noticed: it would say that it is inside, and then that it is not, in the next one's name. So nobody else becomes the favourite until the
+ * former has had the lock. */
 #ifndef CREWI_FAVOURITE_H
 #define CREWI_FAVOURITE_H
 
@@ -20,9 +22,10 @@
 
 typedef struct crewi_favourite {
     crewi_atomic_ptr thread; /* its mark; NULL: nobody's. Written by holders of the lock */
-    crewi_atomic_u32 inside; /* 1: it is inside, or looks whether it may; written by it alone */
-    uint32_t streak;         /* guarded by the lock, as the next: how often in a row it was had by */
+    crewi_atomic_u32 inside; /* 1: it is inside, or looks whether it may; written by it alone, and by `former` */
+    uint32_t streak;         /* guarded by the lock, as the next two: how often in a row it was had by */
     void *last;              /* this thread */
+    void *former; /* who was ousted and has not had the lock since, or NULL: may still be between the steps of F1 */
 } crewi_favourite;
 
 void crewi_favourite_init(crewi_favourite *favourite);

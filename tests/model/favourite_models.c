@@ -81,6 +81,13 @@ static void room_end_of_five(void)
 
 MODEL_WIDE(favourite_against_two_others, room_begin, room_end_of_five, visit_often, visit, visit);
 
+static void room_end_of_six(void)
+{
+    room_end(6);
+}
+
+MODEL(favourite_ousts_favourite, room_begin, room_end_of_six, visit_often, visit_often);
+
 /* The other frees the room as soon as it sees that the favourite comes no more. */
 static void visit_and_desert(void)
 {

@@ -82,18 +82,27 @@ TEST(without_the_barrier_nobody_becomes_the_favourite)
     CHECK(guarded.favoured == 0);
 }
 
-TEST(another_thread_ousts_the_favourite_and_may_become_it)
+static void count_often_elsewhere(struct guarded *guarded)
+{
+    pthread_t thread;
+    CHECK(pthread_create(&thread, NULL, count_often, guarded) == 0);
+    CHECK(pthread_join(thread, NULL) == 0);
+}
+
+TEST(another_thread_ousts_the_favourite_and_may_become_it_once_that_one_has_had_the_lock)
 {
     crewi_barrier_prepare();
     struct guarded guarded;
     guarded_init(&guarded);
     guarded_count(&guarded, OFTEN);
     unsigned long before = guarded.favoured;
-    pthread_t thread;
-    CHECK(pthread_create(&thread, NULL, count_often, &guarded) == 0);
-    CHECK(pthread_join(thread, NULL) == 0);
-    CHECK(guarded.count == 2 * OFTEN);
+    count_often_elsewhere(&guarded);
+    CHECK(guarded.favoured == before); /* this thread may not have noticed yet */
+    guarded_count(&guarded, 1);
+    CHECK(guarded.favoured == before);
+    count_often_elsewhere(&guarded);
     CHECK((guarded.favoured > before) == crewi_barrier_is_there());
+    CHECK(guarded.count == 3 * OFTEN + 1);
     CHECK(!crewi_favourite_enter(&guarded.favourite)); /* it is not this thread any more */
 }
 
