@@ -50,12 +50,12 @@ static _Noreturn void run_program(uint64_t seed, enum weather weather)
     struct sigaction action = {.sa_handler = on_signal}; /* no SA_RESTART: system calls return early */
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     setrlimit(RLIMIT_CORE, &no_core);
+    test_threads_baseline(); /* starts a thread, which no signal shall find: before they are let in */
     sigaction(SIGUSR1, &action, NULL);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     if (weather == ONE_CPU)
         stay_on_one_cpu();
-    test_threads_baseline();
     world_run(seed);
     CHECK_EQ(test_threads_alive(), 1);
     exit(0);
