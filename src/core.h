@@ -231,8 +231,9 @@ void crewi_run_with_guard(void (*body)(crewi_task *task, crewi_frame *frame), cr
 /* The same as an outside helper, which executes with the permit of backend->enter, or (FULL_RUNS) without. True: `body` has set the
  * `part` of the helper's frame, the top one. */
 bool crewi_run_as_helper(void (*body)(crewi_task *task, crewi_frame *frame), crewi_task *task, bool has_permit);
-/* Runs body(arg) on an outside thread as one that executes, with a permit and a desk. False: not now. The caller keeps the pool. */
-bool crewi_visit(crew_pool *pool, void (*body)(void *arg), void *arg);
+/* Runs body(arg) on an outside thread as one that executes, with a permit and a desk; if that thread is lost, lost(arg) when it has given
+ * these back. False: not now. The caller keeps the pool. */
+bool crewi_visit(crew_pool *pool, void (*body)(void *arg), void (*lost)(void *arg), void *arg);
 /* On the way out of a lost thread: settles `frame` if user code was in it. */
 void crewi_frame_lost(crewi_frame *frame);
 

@@ -151,6 +151,7 @@ struct visit {
     crewi_frame frame; /* CREWI_FRAME_HELPER */
     crewi_desk *desk;
     void (*body)(void *arg);
+    void (*lost)(void *arg);
     void *arg;
 };
 
@@ -170,6 +171,8 @@ static void visit_lost(void *opaque)
     struct visit *visit = opaque;
     crewi_nest_lost(&visit->desk->local, 0);
     visit_end(visit);
+    if (!crewi_pool_is_forked(visit->frame.pool))
+        visit->lost(visit->arg);
 }
 
 static void visit_body(void *opaque)
@@ -179,7 +182,7 @@ static void visit_body(void *opaque)
     visit_end(visit);
 }
 
-bool crewi_visit(crew_pool *pool, void (*body)(void *arg), void *arg)
+bool crewi_visit(crew_pool *pool, void (*body)(void *arg), void (*lost)(void *arg), void *arg)
 {
     struct visit visit; /* not cleared: the frame has room for a long message */
     visit.desk = crewi_desk_enter(pool);
@@ -190,6 +193,7 @@ bool crewi_visit(crew_pool *pool, void (*body)(void *arg), void *arg)
         return false;
     }
     visit.body = body;
+    visit.lost = lost;
     visit.arg = arg;
     crewi_frame_enter(&visit.frame, CREWI_FRAME_HELPER, pool, NULL);
     visit.frame.local = &visit.desk->local;

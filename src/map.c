@@ -260,8 +260,19 @@ crew_status crewi_map_cancel(crew_result *result)
     return crewi_phase(state) >= CREWI_STORED ? CREW_END : CREW_BUSY;
 }
 
+/* The arrays may lie on the stack that ends. A callback does not see them, since the map has failed or was cancelled, and is not waited for:
+ * this may be the thread that it needs. */
+void crewi_map_abandon(crew_result *result)
+{
+    crewi_task *task = &result->task;
+    (void)crewi_map_cancel(result);
+    (void)crewi_atomic_u32_fetch_and(&task->state, ~(uint32_t)CREWI_AFTER_DONE);
+    (void)crewi_wait(task, CREWI_NEVER, CREWI_WAIT_MUST);
+    crewi_result_let_go(result);
+}
+
 static crewi_map *map_new(crew_pool *pool, const crew_job *job, const struct crewi_map_input *input,
-                          const crew_call *call, uint32_t state)
+                          const crew_call *call, uint32_t state, const void *caller)
 {
     crewi_shard *shard;
     unsigned ranges = crewi_map_ranges_wanted(pool, input->n, call->chunk);
@@ -269,6 +280,7 @@ static crewi_map *map_new(crew_pool *pool, const crew_job *job, const struct cre
     if (!map)
         return NULL;
     crewi_task_init(&map->result.task, &crewi_kind_map, shard, state, 2); /* the parties', and the entry's */
+    map->caller = caller;
     map->columns_count = input->columns_count;
     map->ranges_count = ranges;
     if (!crewi_result_init(&map->result, pool, job, call)) {
@@ -329,7 +341,8 @@ crew_status crewi_map_start(crew_pool *pool, const crew_job *job, const struct c
     if (status != CREW_OK)
         return crewi_pool_refuse(pool, status, call->error);
     bool has_place = pool->options.queue_max > 0 && !run_here;
-    crewi_map *map = map_new(pool, job, input, call, crewi_result_state(call, ret_result != NULL, has_place));
+    uint32_t state = crewi_result_state(call, ret_result != NULL, has_place);
+    crewi_map *map = map_new(pool, job, input, call, state, is_inner ? crewi_thread_mark() : NULL);
     status = map ? crewi_gate_enter(pool) : CREW_NO_MEMORY;
     if (status == CREW_OK) {
         if (ret_result && !is_inner)
@@ -375,7 +388,8 @@ static void map_here_run(void *opaque)
 {
     struct map_here *here = opaque;
     crew_pool *pool = here->pool;
-    crewi_map *map = map_new(pool, here->job, here->input, here->call, crewi_result_state(here->call, true, false));
+    uint32_t state = crewi_result_state(here->call, true, false);
+    crewi_map *map = map_new(pool, here->job, here->input, here->call, state, crewi_thread_mark());
     here->status = map ? crewi_gate_enter(pool) : CREW_NO_MEMORY;
     if (here->status != CREW_OK) {
         if (map)
@@ -385,11 +399,20 @@ static void map_here_run(void *opaque)
     }
     if (crewi_map_prepare_part(map))
         crewi_submit(pool, &map->result.task, CREWI_OFFERED);
+    here->result = &map->result;
     crewi_run_guarded(crewi_map_take_part, &map->result.task);
-    if (crewi_pool_is_forked(pool))
+    bool is_forked = crewi_pool_is_forked(pool);
+    if (is_forked)
         here->status = CREW_FORKED;
-    else if (!map_here_settle(here, map))
-        here->result = &map->result;
+    if (is_forked || map_here_settle(here, map))
+        here->result = NULL;
+}
+
+static void map_here_lost(void *opaque)
+{
+    const struct map_here *here = opaque;
+    if (here->result)
+        crewi_map_abandon(here->result);
 }
 
 bool crewi_map_run_here(crew_pool *pool, const crew_job *job, const struct crewi_map_input *input,
@@ -399,7 +422,7 @@ bool crewi_map_run_here(crew_pool *pool, const crew_job *job, const struct crewi
     bool is_outside = pool->helping && pool->options.kind == CREW_THREADS && !crewi_frame_inside(pool);
     if (!is_outside || input->n == 0 || pool->options.queue_max > 0 || !crewi_stack_is_enough())
         return false;
-    if (!crewi_visit(pool, map_here_run, &here))
+    if (!crewi_visit(pool, map_here_run, map_here_lost, &here))
         return false;
     *ret_result = here.result;
     *ret_status = here.status;

@@ -32,6 +32,7 @@ enum {
 
 typedef struct crewi_map {
     crew_result result; /* first: the handle */
+    const void *caller; /* the mark of the thread that makes a blocking call of it, or NULL */
     crewi_atomic_u32 halted;
     const char *args;
     size_t arg_step; /* from one of them to the next; 0: there are none */

@@ -48,21 +48,52 @@ static crew_status map_wait_out(crew_result *result, const crew_call *call)
     return status;
 }
 
+/* A blocking call, as far as it needs a guard: an item that it runs may end its thread. */
+struct map_call {
+    crew_pool *pool;
+    const crew_job *job;
+    const struct crewi_map_input *input;
+    const crew_call *call;
+    crew_result *result; /* NULL: not started yet, or through */
+    crew_status status;
+    struct crewi_local *local; /* of the frame beneath */
+    unsigned depth;            /* of its nest */
+};
+
+static void map_call_body(void *opaque)
+{
+    struct map_call *call = opaque;
+    if (!call->result)
+        call->status = crewi_map_start(call->pool, call->job, call->input, call->call, true, &call->result);
+    if (call->status == CREW_OK)
+        call->status = map_wait_out(call->result, call->call);
+    call->result = NULL;
+}
+
+static void map_call_lost(void *opaque)
+{
+    struct map_call *call = opaque;
+    crewi_nest_lost(call->local, call->depth);
+    if (call->result && !crewi_task_is_forked(&call->result->task))
+        crewi_map_abandon(call->result);
+}
+
 static crew_status map_blocking(crew_pool *pool, const crew_job *job, const struct crewi_map_input *input,
                                 const crew_call *call)
 {
-    crew_result *result = NULL;
+    struct map_call guarded = {.pool = pool, .job = job, .input = input, .call = call};
     if (!crewi_wait_is_possible(pool))
         return crewi_refuse(call->error, CREW_TOO_DEEP, "no stack is left to run items on, and no thread to stand in");
     crew_status status = map_check(job, input, call);
     if (status != CREW_OK)
         return status;
-    if (!crewi_map_run_here(pool, job, input, call, &result, &status)) {
-        status = crewi_map_start(pool, job, input, call, true, &result);
-        if (status != CREW_OK)
-            return status;
-    }
-    return result ? map_wait_out(result, call) : status;
+    if (crewi_map_run_here(pool, job, input, call, &guarded.result, &status) && !guarded.result)
+        return status;
+    const crewi_frame *top = crewi_frame_top();
+    guarded.local = top ? top->local : NULL;
+    guarded.depth = crewi_nest_depth(guarded.local);
+    crewi_thread_guard(map_call_body, map_call_lost, &guarded);
+    return guarded.status;
 }
 
 crew_status crew_map(crew_pool *pool, const crew_job *job, const void *args, size_t n, void *ret_values,

@@ -236,10 +236,11 @@ static size_t map_first_claim(const crewi_map *map)
 bool crewi_map_prepare_part(crewi_map *map)
 {
     size_t first = map_first_claim(map);
-    crewi_atomic_u64_init(&map->participants, CREWI_MAP_JOINS + 1);
+    bool has_more = first < map->n;
+    crewi_atomic_u64_init(&map->participants, CREWI_MAP_JOINS + 1 + (has_more ? 0 : CREWI_MAP_ENTRY_KEPT));
     crewi_atomic_size_init(&map->cursor, first);
     map_started(map);
-    return first < map->n;
+    return has_more;
 }
 
 /* An entry that is taken back was in nobody's hands: then nobody else has ever seen the map. */
@@ -328,13 +329,18 @@ static bool map_hand_on_rest(crewi_map *map, size_t first, size_t end)
     return true;
 }
 
+/* Where it was the thread that waits for the map, nothing more of that starts, not even what is claimed: it may be the only one that
+ * could run it. */
 void crewi_map_lost(crewi_task *task, crewi_frame *frame)
 {
     crewi_map *map = crewi_map_of(task);
+    bool is_abandoned = map->caller == crewi_thread_mark();
     crewi_map_fail(map, CREW_WORKER_LOST, 0, frame);
+    if (is_abandoned)
+        (void)crewi_map_halt(map, CREWI_MAP_STOPPING);
     crewi_map_range_give(map, frame->part);
     if (crewi_map_take_kept_entry(map))
         crewi_submit(crewi_task_pool(task), task, CREWI_BEHIND);
-    if (!map_hand_on_rest(map, frame->index + 1, frame->range_end))
+    if (is_abandoned || !map_hand_on_rest(map, frame->index + 1, frame->range_end))
         crewi_map_leave(map);
 }

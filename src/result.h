@@ -104,6 +104,8 @@ const void *crewi_map_values(const crew_result *result);
 size_t crewi_map_lowest(const crew_result *result); /* index that failed */
 crew_status crewi_map_cancel(crew_result *result);
 bool crewi_map_never_ran(const crew_result *result);
+/* The thread of the blocking call is lost, with all that it ran of the map. */
+void crewi_map_abandon(crew_result *result);
 /* The wait for it was refused: takes back what has not started. True: nothing had, and it is as if it had never been accepted. */
 bool crewi_map_withdraw(crew_result *result);
 

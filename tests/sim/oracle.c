@@ -11,7 +11,7 @@ struct entry {
 };
 
 static struct entry entries[ORACLE_JOBS_MAX];
-static unsigned count, workers, blocking[SIM_THREADS_MAX];
+static unsigned count, workers;
 
 static struct {
     void *owned;
@@ -22,7 +22,6 @@ void oracle_begin(void)
 {
     memset(entries, 0, sizeof entries);
     memset(kept, 0, sizeof kept);
-    memset(blocking, 0, sizeof blocking);
     count = workers = 0;
 }
 
@@ -87,21 +86,6 @@ void oracle_told(unsigned id, crew_status status)
     WANT(entries[id].told == 0);
     oracle_saw(id, status);
     entries[id].told++;
-}
-
-void oracle_blocks(void)
-{
-    blocking[sim_thread_id()]++;
-}
-
-void oracle_blocks_no_more(void)
-{
-    blocking[sim_thread_id()]--;
-}
-
-bool oracle_is_blocking(void)
-{
-    return blocking[sim_thread_id()] > 0;
 }
 
 void oracle_worker_begins(void)

@@ -20,11 +20,6 @@ void oracle_value_gone(unsigned id); /* dropped, or taken by a get */
 void oracle_told(unsigned id, crew_status status);
 void oracle_saw(unsigned id, crew_status outcome); /* by whoever waited or asked */
 
-/* Between them a thread is in a blocking map, whose arrays others may still use: it must not be lost. */
-void oracle_blocks(void);
-void oracle_blocks_no_more(void);
-bool oracle_is_blocking(void);
-
 void oracle_worker_begins(void);
 void oracle_worker_ends(void);
 

@@ -185,6 +185,8 @@ static int square(const void *arg, void *result, void *context)
     size_t index = *(const size_t *)arg;
     sim_note("an item runs");
     WANT(table->runs[index]++ == 0);
+    if (sim_thread_id() != 0 && sim_choose(16) == 0)
+        sim_thread_exit();
     *(size_t *)result = index * index;
     return 0;
 }
@@ -196,13 +198,18 @@ static void release_table(void *table)
     sim_memory_give(table);
 }
 
-static struct table *table_new(void)
+static void table_init(struct table *table)
 {
-    struct table *table = sim_memory_take(sizeof *table, 16);
     for (size_t i = 0; i < ITEMS; i++) {
         table->args[i] = i;
         table->runs[i] = table->values[i] = 0;
     }
+}
+
+static struct table *table_new(void)
+{
+    struct table *table = sim_memory_take(sizeof *table, 16);
+    table_init(table);
     oracle_keep(table, release_table);
     return table;
 }
@@ -221,15 +228,13 @@ static void table_free(struct table *table)
     sim_memory_give(table);
 }
 
+/* The table is gone with this thread's stack, should one of the items end it. */
 static void map_and_check(void)
 {
-    struct table *table = table_new();
-    const crew_call *call = CREW_CALL(.context = table, .chunk = sim_choose(3));
-    oracle_blocks();
-    crew_status status = crew_map(world.pool, &square_job, table->args, ITEMS, table->values, call);
-    oracle_blocks_no_more();
-    table_check(table, status);
-    table_free(table);
+    struct table table;
+    table_init(&table);
+    const crew_call *call = CREW_CALL(.context = &table, .chunk = sim_choose(3));
+    table_check(&table, crew_map(world.pool, &square_job, table.args, ITEMS, table.values, call));
 }
 
 static void map_and_leave(void)
@@ -350,7 +355,7 @@ static int body_run(const struct order *order)
     case BODY_STREAM: return stream_and_check(), 0;
     case BODY_LOOP: return body_loop();
     case BODY_LOSE:
-        if (sim_thread_id() != 0 && !oracle_is_blocking())
+        if (sim_thread_id() != 0)
             sim_thread_exit();
         return 8;
     case BODY_CLOSE: return crew_pool_close(world.pool) != CREW_OK;
