@@ -60,8 +60,12 @@ bench: ## measurements beside other pools, as a table
 	    { ninja -C build/bench -k 0 || echo "what could not be built is left out"; }; } >&2
 	@bench/run build/bench/bench
 
-python: ## the Python module
-	@echo "not yet: the Python module comes with an issue of its own"
+PYTHON = /usr/bin/python3
+python: ## the Python module: built, installed into build/python and tested
+	scripts/deps python
+	$(PYTHON) -m venv --clear --system-site-packages build/python
+	build/python/bin/pip install --quiet --no-build-isolation --no-index .
+	for test in pool rows life; do build/python/bin/python -X dev bindings/python/tests/test_$$test.py || exit; done
 
 docs: ## the guide and the manual pages
 	@echo "not yet: the guide comes with an issue of its own; the headers in include/crewpool are the reference"
@@ -79,7 +83,7 @@ check-deps-all:
 	scripts/deps all
 
 fmt: ## clang-format over all C
-	find include src tests examples bench \( -name '*.[ch]' -o -name '*.cpp' \) -exec clang-format -i {} +
+	find include src tests examples bench bindings \( -name '*.[ch]' -o -name '*.cpp' \) -exec clang-format -i {} +
 
 clean: ## remove all that was built
 	rm -rf build

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: MIT
+"""What pools return, the errors of their own, and what the extension module needs of Python."""
+
+import atexit
+import concurrent.futures
+import concurrent.futures.thread
+import logging
+import multiprocessing
+import multiprocessing.pool
+import threading
+
+from . import _core
+
+LOGGER = logging.getLogger("concurrent.futures")
+INITIALIZER_FAILED = "A thread initializer failed, the thread pool is not usable anymore"
+
+
+class TerminatedError(concurrent.futures.CancelledError):
+    """The pool was terminated before this could run."""
+
+
+class DeadlockError(RuntimeError):
+    """A task would wait for itself, or for one that waits for it."""
+
+
+class ForkedError(RuntimeError):
+    """The pool belongs to the process that this one was forked from."""
+
+
+# ---- results ----
+
+
+class Future(_core.Result, concurrent.futures.Future):
+    """What ThreadPoolExecutor.submit returns."""
+
+    def __await__(self):
+        from asyncio import wrap_future
+
+        return wrap_future(self).__await__()
+
+
+class AsyncResult(Future, multiprocessing.pool.AsyncResult):
+    """What ThreadPool.apply_async returns."""
+
+
+class MapResult(AsyncResult, multiprocessing.pool.MapResult):
+    """What map_async and starmap_async return."""
+
+
+class IMapIterator(_core.Iterator, multiprocessing.pool.IMapIterator):
+    """What imap returns."""
+
+
+class IMapUnorderedIterator(IMapIterator, multiprocessing.pool.IMapUnorderedIterator):
+    """What imap_unordered returns."""
+
+
+# ---- the threads of workers, as threading sees them ----
+
+
+THREAD_BEGUN = threading.Condition()
+
+
+class WorkerThread(threading._DummyThread):
+    """The Thread object of a worker, whose thread is not Python's own."""
+
+    def __init__(self, name, daemon):
+        super().__init__()
+        self._name = name
+        self._daemonic = daemon
+        self._has_ended = threading.Event()
+        with THREAD_BEGUN:
+            THREAD_BEGUN.notify_all()
+
+    def is_alive(self):
+        return not self._has_ended.is_set()
+
+    def join(self, timeout=None):
+        if self is threading.current_thread():
+            raise RuntimeError("cannot join current thread")
+        self._has_ended.wait(timeout)
+
+    def end(self):
+        with threading._active_limbo_lock:
+            if threading._active.get(self._ident) is self:
+                del threading._active[self._ident]
+        self._has_ended.set()
+
+
+def start_thread(function):
+    threading.Thread(target=function, name="crewpool-feeder", daemon=True).start()
+
+
+# ---- what the extension calls ----
+
+
+def notify(future, condition, waiters):
+    """Tells those that wait() and as_completed() of concurrent.futures have put there. The condition is held."""
+    for waiter in waiters or ():
+        if future.cancelled():
+            waiter.add_cancelled(future)
+        elif future._exception is not None:
+            waiter.add_exception(future)
+        else:
+            waiter.add_result(future)
+    condition.notify_all()
+
+
+def log_callback(future, exception):
+    LOGGER.error("exception calling callback for %r", future, exc_info=exception)
+
+
+def initializer_failed(exception, is_executor):
+    if is_executor:
+        LOGGER.critical("Exception in initializer:", exc_info=exception)
+    return INITIALIZER_FAILED
+
+
+_core.configure(
+    AsyncResult=AsyncResult,
+    MapResult=MapResult,
+    Future=Future,
+    IMapIterator=IMapIterator,
+    IMapUnorderedIterator=IMapUnorderedIterator,
+    new_condition=threading.Condition,
+    notify=notify,
+    log_callback=log_callback,
+    thread_begin=WorkerThread,
+    thread_end=WorkerThread.end,
+    initializer_failed=initializer_failed,
+    start_thread=start_thread,
+    PoolTimeoutError=multiprocessing.TimeoutError,
+    FutureTimeoutError=concurrent.futures.TimeoutError,
+    CancelledError=concurrent.futures.CancelledError,
+    TerminatedError=TerminatedError,
+    BrokenThreadPool=concurrent.futures.thread.BrokenThreadPool,
+    DeadlockError=DeadlockError,
+    InvalidStateError=concurrent.futures.InvalidStateError,
+    ForkedError=ForkedError,
+)
+
+# Executors' work is waited for, before anything else of the interpreter ends; thread pools' is dropped.
+threading._register_atexit(_core.at_exit, True)
+atexit.register(_core.at_exit, False)

@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: MIT */
+/* The extension module's nouns: what the module keeps, crews and their workers, pools, results, streams.
+ *
+ * A job of the core holds one reference to a Python object. Workers run jobs with the interpreter's lock (the GIL) held, and keep it
+ * from one job to the next: the core's worker_run says where a run of jobs begins and ends. Whoever releases the GIL in this module
+ * does so by py_release, which notes it for this thread: so what the core calls on any thread knows whether to take it (py_borrow).
+ *
+ * Lifetimes: a pool object has a crew, the C side, which lives until its threads are gone. A result or stream holds its pool until
+ * it has ended, so that a pool that only its results refer to works on. */
+#ifndef CREWPOOL_PYTHON_BINDING_H
+#define CREWPOOL_PYTHON_BINDING_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <crewpool/crewpool.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+/* ---- what differs between the versions of CPython ---- */
+
+#if PY_VERSION_HEX >= 0x030D0000
+#define PY_LOCKED(object) Py_BEGIN_CRITICAL_SECTION(object)
+#define PY_UNLOCKED() Py_END_CRITICAL_SECTION()
+#define PY_IS_FINALIZING() Py_IsFinalizing()
+#else /* the GIL is lock enough where no Python code runs in between */
+#define PY_LOCKED(object) {
+#define PY_UNLOCKED() }
+#define PY_IS_FINALIZING() _Py_IsFinalizing()
+#endif
+
+#if PY_VERSION_HEX < 0x030A0000
+static inline PyObject *Py_NewRef(PyObject *object)
+{
+    Py_INCREF(object);
+    return object;
+}
+
+static inline PyObject *Py_XNewRef(PyObject *object)
+{
+    Py_XINCREF(object);
+    return object;
+}
+#endif
+
+/* A function as a type's or module's slot. */
+#define PY_SLOT(function) __extension__((void *)(function))
+#define PY_FAST(function) (PyCFunction)(void (*)(void))(function), METH_FASTCALL | METH_KEYWORDS
+
+/* ---- module.c: what the module keeps for its interpreter ---- */
+
+typedef struct py_crew py_crew;
+
+/* What the Python layer provides, by _core.configure(names…): see _setup.py. */
+enum py_helper {
+    PY_ASYNC_RESULT, /* classes derived from _core.Result */
+    PY_MAP_RESULT,
+    PY_FUTURE,
+    PY_ORDERED, /* classes derived from _core.Stream */
+    PY_UNORDERED,
+    PY_NEW_CONDITION,      /* () -> Condition */
+    PY_NOTIFY,             /* (waiters, future): tells those that concurrent.futures has put there */
+    PY_LOG_CALLBACK,       /* (future, exception): a done-callback raised it */
+    PY_THREAD_BEGIN,       /* (name, daemon) -> the Thread object of the worker that calls */
+    PY_THREAD_END,         /* (thread) */
+    PY_INITIALIZER_FAILED, /* (exception, is_executor) */
+    PY_START_THREAD,       /* (function): on a daemon thread */
+    PY_POOL_TIMEOUT,       /* multiprocessing.TimeoutError */
+    PY_FUTURE_TIMEOUT,     /* concurrent.futures.TimeoutError */
+    PY_CANCELLED_ERROR,
+    PY_TERMINATED_ERROR,
+    PY_BROKEN_ERROR,
+    PY_DEADLOCK_ERROR,
+    PY_INVALID_STATE_ERROR,
+    PY_FORKED_ERROR,
+    PY_HELPERS
+};
+
+/* Names of a future's state, in the order of enum py_phase. */
+enum { PY_STATE_NAMES = 5 };
+
+typedef struct {
+    PyTypeObject *pool_type, *executor_type, *result_type, *stream_type, *stream_handle_type;
+    PyObject *helpers[PY_HELPERS];
+    PyObject *state_names[PY_STATE_NAMES];
+    PyObject *empty_tuple;
+    py_crew *crews;        /* all that have threads, or may have */
+    bool is_shutting_down; /* executors take no more work */
+} py_state;
+
+py_state *py_state_of(PyObject *object);
+
+/* ---- thread.c: the GIL, workers, and who holds what on this thread ---- */
+
+/* A thread of a crew. */
+typedef struct py_worker {
+    py_crew *crew;
+    PyThreadState *thread_state;
+    PyObject *thread; /* its threading.Thread */
+    bool has_begun;   /* it holds one of crew->python_refs */
+} py_worker;
+
+void py_release(void);
+void py_take(void);
+/* Makes sure that this thread has the GIL; *ret_taken goes to py_return. False: the interpreter is going, keep off. */
+bool py_borrow(bool *ret_taken);
+void py_return(bool taken);
+/* Lets others have the GIL if this thread has had it for long: what calls no function of Python would never do so. */
+void py_yield_now_and_then(void);
+bool py_is_worker(void);
+
+int64_t py_coarse_now_ns(void);
+int64_t py_now_ns(void);
+
+int py_hook_worker_init(void *user, int index, void **ret_state);
+void py_hook_worker_exit(void *user, int index, void *state);
+void py_hook_worker_run(void *user, int index, int running);
+
+/* ---- wait.c: waiting that a signal can interrupt ---- */
+
+typedef atomic_uint py_word;
+
+/* An argument `timeout`, in seconds, as a deadline; false with an exception. None: PY_FOREVER. */
+#define PY_FOREVER INT64_MAX
+bool py_deadline(PyObject *timeout, int64_t *ret_deadline_ns);
+/* One round of waiting, without the GIL, until (*word & mask) >= until: looks around for as long as that pays (until also nobody of the crew
+ * is about to give the GIL back: `attached` is 0), then sets `waiters` in the word and sleeps. False: a signal raised an exception. */
+bool py_wait_state(py_word *word, unsigned mask, unsigned until, unsigned waiters, int64_t deadline_ns,
+                   const atomic_int *attached);
+/* Sleeps, without the GIL, while *word is `expected`. False: a signal raised an exception. */
+bool py_wait_change(py_word *word, unsigned expected, int64_t deadline_ns);
+void py_wake_all(py_word *word);
+/* The looking alone, by a thread that has released the GIL. */
+void py_look(const py_word *word, unsigned mask, unsigned until, const atomic_int *attached);
+
+/* ---- crew.c ---- */
+
+struct py_crew {
+    crew_pool *pool;
+    PyInterpreterState *interpreter;
+    py_state *state;
+    atomic_size_t refs;  /* the pool object, and the thread that joins */
+    atomic_int attached; /* workers that hold the GIL or are about to give it back */
+    py_word is_gone;     /* 1: no thread is left */
+    long pid;
+    unsigned workers;
+    bool is_executor, is_terminated, is_joining;
+    py_crew *next, **prior; /* state->crews */
+
+    /* under the GIL */
+    size_t python_refs; /* the pool object, and each worker: who may use what follows */
+    PyObject *initializer, *initargs, *name;
+    PyObject *threads; /* list */
+    PyObject *broken;  /* the exception of the initializer that failed */
+    PyObject *broken_message;
+    unsigned threads_begun;
+};
+
+py_crew *py_crew_new(py_state *state, unsigned workers, PyObject *initializer, PyObject *initargs, PyObject *name,
+                     bool is_executor);
+void py_crew_unref_python(py_crew *crew);
+void py_crew_terminate(py_crew *crew);
+void py_crew_abandon(py_crew *crew);                  /* the pool object is gone */
+int py_crew_join(py_crew *crew, int64_t deadline_ns); /* 1, 0: too late, -1: exception */
+bool py_crew_is_forked(const py_crew *crew);
+/* Raises what a refusing status means. */
+void py_raise_status(py_state *state, py_crew *crew, crew_status status);
+PyObject *py_broken_error(py_crew *crew);
+
+/* ---- pool.c ---- */
+
+enum py_pool_state { PY_RUN, PY_CLOSE, PY_TERMINATE };
+
+typedef struct py_stream py_stream;
+typedef struct py_map py_map;
+
+typedef struct {
+    PyObject_HEAD py_crew *crew; /* NULL: not initialised */
+    py_stream *streams;          /* that have not ended */
+    py_map *maps;                /* likewise */
+    py_word feeders;             /* threads that feed them, and for which the core is kept open */
+    enum py_pool_state state;
+    bool inherits_context;
+} py_pool;
+
+extern PyType_Spec py_pool_spec, py_executor_spec;
+
+bool py_pool_may_submit(py_pool *pool);
+PyObject *py_current_context(py_pool *pool); /* a new reference, or NULL without an exception: none wanted */
+void py_pool_feeder_ended(py_pool *pool);
+
+/* ---- arguments.c ---- */
+
+/* Arguments of a call by METH_FASTCALL | METH_KEYWORDS, by their names: borrowed references into `found`, NULL where absent. */
+typedef struct {
+    const char *function;
+    int positional_max, required;
+    const char *names[7];
+} py_signature;
+
+bool py_arguments(const py_signature *signature, PyObject *const *given, Py_ssize_t count, PyObject *keywords,
+                  PyObject **found);
+
+/* ---- result.c ---- */
+
+/* py_result.state, one word: bits 0-2 the phase, one way; bit 3 WAITERS: somebody sleeps on it; bit 4 OBSERVED: it has a
+ * condition, and ends with that held. */
+enum py_phase { PY_PENDING = 0, PY_RUNNING = 1, PY_STORED = 2, PY_FINISHED = 3, PY_CANCELLED = 4 };
+enum { PY_PHASE = 7, PY_WAITERS = 8, PY_OBSERVED = 16 };
+
+typedef struct {
+    PyObject_HEAD py_word state;
+    bool has_failed;
+    py_pool *pool;      /* until it has ended */
+    PyObject *function; /* until it has run, with what it is given */
+    PyObject *arguments, *keywords, *context;
+    PyObject *callback, *error_callback;
+    PyObject *value; /* or the exception */
+    PyObject *done_callbacks, *condition, *waiters;
+    crew_result *handle; /* for waits inside tasks, and to cancel it */
+    crew_result *told;   /* of a map: of what calls its callback */
+    py_map *map;
+} py_result;
+
+extern PyType_Spec py_result_spec;
+
+static inline unsigned py_phase(py_result *result)
+{
+    return atomic_load(&result->state) & PY_PHASE;
+}
+
+static inline bool py_is_done(py_result *result)
+{
+    return py_phase(result) >= PY_FINISHED;
+}
+
+py_result *py_result_new(py_pool *pool, enum py_helper kind);
+bool py_result_claim(py_result *result);
+/* Steals `value`. */
+void py_result_settle(py_result *result, enum py_phase phase, PyObject *value, bool has_failed);
+void py_result_end_unrun(py_result *result); /* its pool ends before it has started */
+/* Calls callback or error_callback, which may change the outcome; then settles. */
+void py_result_tell(py_result *result, PyObject *value, bool has_failed);
+int py_result_wait(py_result *result, int64_t deadline_ns); /* 1, 0: too late, -1: exception */
+PyObject *py_result_take(py_result *result);                /* of one that is done: its value, or raises */
+PyObject *py_fetch_exception(void);                         /* the current one, normalised, with its traceback */
+void py_raise(PyObject *exception);
+
+/* ---- apply.c ---- */
+
+bool py_submit(py_result *result, bool with_handle);
+PyObject *py_call(PyObject *function, PyObject *arguments, PyObject *keywords);
+PyObject *py_apply(py_result *result);
+
+/* ---- map.c ---- */
+
+PyObject *py_map_start(py_pool *pool, PyObject *function, PyObject *items, PyObject *chunk_size, PyObject *callback,
+                       PyObject *error_callback, bool is_star);
+void py_maps_cut(py_pool *pool); /* it is being terminated */
+void py_map_free(py_map *map);
+int py_map_visit(py_map *map, visitproc visit, void *arg);
+
+/* ---- stream.c ---- */
+
+PyObject *py_stream_start(py_pool *pool, PyObject *function, PyObject *items, size_t chunk_size, size_t window,
+                          bool is_ordered);
+
+extern PyType_Spec py_stream_spec, py_stream_handle_spec;
+
+#endif

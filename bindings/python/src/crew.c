@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: MIT */
+/* The C side of a pool: made with it, joined by a thread of its own if need be, freed when its threads are gone. */
+#include "binding.h"
+
+#include <pthread.h>
+#include <unistd.h>
+
+enum { JOIN_DIRECTLY_NS = 2000000 }; /* a wait for no longer than this need not be interruptible */
+
+/* ---- references ---- */
+
+static void crew_unref(py_crew *crew)
+{
+    if (atomic_fetch_sub(&crew->refs, 1) > 1)
+        return;
+    (void)crew_pool_destroy(crew->pool); /* its threads are gone, or it is a fork's child */
+    free(crew);
+}
+
+static void crew_list(py_crew *crew)
+{
+    py_state *state = crew->state;
+    crew->next = state->crews;
+    crew->prior = &state->crews;
+    if (crew->next)
+        crew->next->prior = &crew->next;
+    state->crews = crew;
+}
+
+static void crew_unlist(py_crew *crew)
+{
+    if (!crew->prior)
+        return;
+    *crew->prior = crew->next;
+    if (crew->next)
+        crew->next->prior = crew->prior;
+    crew->prior = NULL;
+}
+
+void py_crew_unref_python(py_crew *crew)
+{
+    if (--crew->python_refs > 0)
+        return;
+    Py_CLEAR(crew->initializer);
+    Py_CLEAR(crew->initargs);
+    Py_CLEAR(crew->name);
+    Py_CLEAR(crew->threads);
+    Py_CLEAR(crew->broken);
+    Py_CLEAR(crew->broken_message);
+}
+
+bool py_crew_is_forked(const py_crew *crew)
+{
+    return crew->pid != (long)getpid();
+}
+
+/* ---- making one ---- */
+
+static crew_status crew_open(py_crew *crew)
+{
+    crew_pool_options options = {
+        .struct_size = sizeof options,
+        .workers = crew->workers,
+        .name = "crewpool",
+        .worker_init = py_hook_worker_init,
+        .worker_exit = py_hook_worker_exit,
+        .worker_run = py_hook_worker_run,
+        .user = crew,
+        .flags = CREW_WORKERS_ONLY | CREW_LAZY_INIT,
+    };
+    py_release();
+    crew_status status = crew_pool_create(&crew->pool, &options);
+    py_take();
+    return status;
+}
+
+py_crew *py_crew_new(py_state *state, unsigned workers, PyObject *initializer, PyObject *initargs, PyObject *name,
+                     bool is_executor)
+{
+    py_crew *crew = calloc(1, sizeof *crew);
+    PyObject *threads = PyList_New(0);
+    if (!crew || !threads) {
+        free(crew);
+        Py_XDECREF(threads);
+        PyErr_NoMemory();
+        return NULL;
+    }
+    crew->interpreter = PyThreadState_Get()->interp;
+    crew->state = state;
+    crew->pid = (long)getpid();
+    crew->workers = workers;
+    crew->is_executor = is_executor;
+    crew->python_refs = 1;
+    crew->initializer = Py_XNewRef(initializer);
+    crew->initargs = Py_XNewRef(initargs);
+    crew->name = Py_NewRef(name);
+    crew->threads = threads;
+    atomic_init(&crew->refs, 1);
+    crew_status status = crew_open(crew);
+    if (status == CREW_OK) {
+        crew_list(crew);
+        return crew;
+    }
+    py_crew_unref_python(crew);
+    free(crew);
+    PyErr_Format(PyExc_RuntimeError, "can't start new thread (%s)", crew_status_name(status));
+    return NULL;
+}
+
+/* ---- its end ---- */
+
+void py_crew_terminate(py_crew *crew)
+{
+    crew->is_terminated = true;
+    (void)crew_pool_terminate(crew->pool);
+}
+
+static void crew_is_gone(py_crew *crew)
+{
+    atomic_store(&crew->is_gone, 1);
+    py_wake_all(&crew->is_gone);
+}
+
+static void *joiner_main(void *opaque)
+{
+    py_crew *crew = opaque;
+    (void)crew_pool_join(crew->pool, CREW_FOREVER);
+    crew_is_gone(crew);
+    crew_unref(crew);
+    return NULL;
+}
+
+/* A thread that joins the crew. Where there is none to be had, the crew stays. */
+static bool joiner_start(py_crew *crew)
+{
+    pthread_t thread;
+    pthread_attr_t attributes;
+    if (crew->is_joining)
+        return true;
+    (void)pthread_attr_init(&attributes);
+    (void)pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    (void)pthread_attr_setstacksize(&attributes, 256 * 1024);
+    atomic_fetch_add(&crew->refs, 1);
+    crew->is_joining = pthread_create(&thread, &attributes, joiner_main, crew) == 0;
+    if (!crew->is_joining)
+        atomic_fetch_sub(&crew->refs, 1);
+    (void)pthread_attr_destroy(&attributes);
+    return crew->is_joining;
+}
+
+/* 1: gone; 0: not yet; -1: exception. */
+static int crew_join_directly(py_crew *crew, int64_t ns)
+{
+    py_release();
+    crew_status status = crew_pool_join(crew->pool, crew_after_ns(ns));
+    py_take();
+    if (status == CREW_OK)
+        crew_is_gone(crew);
+    if (status == CREW_OK || status == CREW_TIMEOUT)
+        return status == CREW_OK;
+    if (status == CREW_DEADLOCK)
+        PyErr_SetString(PyExc_RuntimeError, "cannot join current thread");
+    else
+        py_raise_status(crew->state, crew, status);
+    return -1;
+}
+
+int py_crew_join(py_crew *crew, int64_t deadline_ns)
+{
+    if (atomic_load(&crew->is_gone) || py_crew_is_forked(crew))
+        return 1;
+    int64_t left_ns = deadline_ns == PY_FOREVER ? JOIN_DIRECTLY_NS : deadline_ns - py_now_ns();
+    int verdict = crew_join_directly(crew, left_ns < JOIN_DIRECTLY_NS ? left_ns : JOIN_DIRECTLY_NS);
+    if (verdict != 0)
+        return verdict;
+    if (!joiner_start(crew)) {
+        PyErr_SetString(PyExc_RuntimeError, "can't start new thread");
+        return -1;
+    }
+    while (!atomic_load(&crew->is_gone)) {
+        if (deadline_ns != PY_FOREVER && py_now_ns() >= deadline_ns)
+            return 0;
+        if (!py_wait_change(&crew->is_gone, 0, deadline_ns))
+            return -1;
+    }
+    return 1;
+}
+
+/* An executor's work goes on, and the interpreter waits for it at exit; a thread pool's is dropped. */
+void py_crew_abandon(py_crew *crew)
+{
+    bool is_forked = py_crew_is_forked(crew);
+    if (!is_forked && crew->is_executor)
+        (void)crew_pool_close(crew->pool);
+    else if (!is_forked)
+        py_crew_terminate(crew);
+    bool goes_on = !is_forked && !atomic_load(&crew->is_gone);
+    if (goes_on && !joiner_start(crew))
+        atomic_fetch_add(&crew->refs, 1);
+    crew_unlist(crew);
+    py_crew_unref_python(crew);
+    crew_unref(crew);
+}
+
+/* ---- what a refusal means ---- */
+
+PyObject *py_broken_error(py_crew *crew)
+{
+    PyObject *error = PyObject_CallFunctionObjArgs(crew->state->helpers[PY_BROKEN_ERROR], crew->broken_message, NULL);
+    if (!error)
+        return py_fetch_exception();
+    if (crew->broken)
+        PyException_SetCause(error, Py_NewRef(crew->broken));
+    return error;
+}
+
+void py_raise_status(py_state *state, py_crew *crew, crew_status status)
+{
+    switch (status) {
+    case CREW_NO_MEMORY: PyErr_NoMemory(); break;
+    case CREW_FORKED:
+        PyErr_SetString(state->helpers[PY_FORKED_ERROR], "the pool's threads are in the parent of this process");
+        break;
+    case CREW_DEADLOCK:
+        PyErr_SetString(state->helpers[PY_DEADLOCK_ERROR], "this task would wait for itself, so it would never end");
+        break;
+    case CREW_TOO_DEEP:
+        PyErr_SetString(state->helpers[PY_DEADLOCK_ERROR], "no stack and no thread is left to run what is waited for");
+        break;
+    case CREW_CLOSED:
+        PyErr_SetString(crew->is_executor ? PyExc_RuntimeError : PyExc_ValueError,
+                        crew->is_executor ? "cannot schedule new futures after shutdown" : "Pool not running");
+        break;
+    default: PyErr_Format(PyExc_RuntimeError, "the pool says %s", crew_status_name(status));
+    }
+}

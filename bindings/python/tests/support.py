@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: MIT
+"""What the tests share: a time limit, programs in a process of their own, and gates."""
+
+import faulthandler
+import subprocess
+import sys
+import textwrap
+import threading
+import unittest
+
+LIMIT = 60  # seconds, far beyond what any test needs
+
+
+class Case(unittest.TestCase):
+    """A hanging test ends the run, with a traceback of every thread."""
+
+    def setUp(self):
+        faulthandler.dump_traceback_later(LIMIT, exit=True)
+        self.addCleanup(faulthandler.cancel_dump_traceback_later)
+
+    def assert_program(self, program, output, *options):
+        """A program in a process of its own ends well, says `output`, and complains of nothing."""
+        command = [sys.executable, "-X", "dev", *options, "-c", textwrap.dedent(program)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False, cwd="/")
+        self.assertEqual((done.returncode, done.stdout.split(), done.stderr), (0, output.split(), ""))
+
+
+class Gate:
+    """Tasks that call it stand until it is opened; `arrived` says when so many have come."""
+
+    def __init__(self):
+        self._open = threading.Event()
+        self._came = threading.Semaphore(0)
+
+    def __call__(self, value=None):
+        self._came.release()
+        if not self._open.wait(LIMIT):
+            raise TimeoutError("nobody opened the gate")
+        return value
+
+    def arrived(self, count=1):
+        for _ in range(count):
+            if not self._came.acquire(timeout=LIMIT):
+                raise TimeoutError("too few have come")
+
+    def open(self):
+        self._open.set()
+
+
+class Ordered:
+    """Something with a number that can be referred to weakly."""
+
+    def __init__(self, number=0):
+        self.number = number

@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: MIT
+"""Beginning and end: the interpreter's exit, reference counts, many threads, executors and asyncio."""
+
+import asyncio
+import concurrent.futures
+import gc
+import hashlib
+import sys
+import threading
+import unittest
+import weakref
+
+import crewpool
+from support import Case, Gate, Ordered
+
+
+class AtExit(Case):
+    def test_a_live_pool_neither_hangs_nor_crashes_the_exit(self):
+        for last in ("", "pool.close()", "pool.terminate()", "pool.apply_async(time.sleep, (100,))",
+                     "stream = pool.imap(abs, iter(int, 1))", "gc.disable(); pool.me = pool"):  # fmt: skip
+            with self.subTest(last=last):
+                program = f"""
+                import crewpool, gc, time, warnings
+                warnings.simplefilter("ignore")
+                pool = crewpool.ThreadPool(2)
+                result = pool.apply_async(print, (1,))
+                result.wait()
+                {last}
+                """
+                self.assert_program(program, "1")
+
+    def test_an_executor_finishes_its_work_before_the_exit(self):
+        program = """
+        import atexit, crewpool
+        executor = crewpool.ThreadPoolExecutor(1)
+        def late():
+            try:
+                executor.submit(abs, 1)
+            except RuntimeError as error:
+                print(error)
+        atexit.register(late)
+        for n in range(3):
+            executor.submit(print, n)
+        if {}:
+            del executor, late
+        """
+        self.assert_program(program.format(0), "0 1 2 cannot schedule new futures after interpreter shutdown")
+        self.assert_program(program.format(1).replace("atexit.register(late)", ""), "0 1 2")
+
+
+class References(Case):
+    def test_a_hundred_thousand_tasks_leave_nothing_behind(self):
+        marker = object()
+
+        def body(given):
+            return given
+
+        def work(count):
+            with crewpool.ThreadPool(2) as pool:
+                for result in [pool.apply_async(body, (marker,), callback=None) for _ in range(count)]:
+                    result.get()
+                for result in [pool.apply_async(body, (marker,), callback=body) for _ in range(count // 10)]:
+                    result.get()
+                pool.map(body, [marker] * count)
+                for _ in pool.imap(body, [marker] * count, 7):
+                    pass
+                for _ in pool.imap_unordered(body, (marker for _ in range(count // 10)), buffersize=5):
+                    pass
+                for _ in range(count // 100):
+                    pool.apply(body, (marker,))
+            pool.join()
+            with crewpool.ThreadPoolExecutor(2) as executor:
+                concurrent.futures.wait([executor.submit(body, marker) for _ in range(count // 100)])
+                list(executor.map(body, [marker] * (count // 100)))
+
+        work(100)
+        gc.collect()
+        before = sys.getrefcount(marker), sys.getrefcount(body), len(gc.get_objects())
+        work(100_000)
+        gc.collect()
+        after = sys.getrefcount(marker), sys.getrefcount(body), len(gc.get_objects())
+        self.assertEqual(before[:2], after[:2])
+        self.assertLess(after[2] - before[2], 200)
+
+    def test_arguments_go_when_the_task_has_ended_and_values_with_their_result(self):
+        with crewpool.ThreadPool(1) as pool:
+            argument = Ordered()
+            seen = weakref.ref(argument)
+            result = pool.apply_async(lambda given: None, (argument,), {})
+            del argument
+            result.get()
+            self.assertIsNone(seen())
+            value = weakref.ref(pool.apply(Ordered))
+            self.assertIsNone(value())
+            failed = pool.apply_async(lambda given: 1 / 0, (Ordered(),))
+            self.assertRaises(ZeroDivisionError, failed.get)
+
+    def test_a_cycle_through_a_result_is_collected(self):
+        with crewpool.ThreadPool(1) as pool:
+            holder = Ordered()
+            holder.result = pool.apply_async(lambda: holder)
+            self.assertIs(holder.result.get(), holder)
+            seen = weakref.ref(holder)
+            del holder
+            gc.collect()
+            self.assertIsNone(seen())
+
+    def test_a_pool_in_a_cycle_is_collected(self):
+        with self.assertWarns(ResourceWarning):
+            pool = crewpool.ThreadPool(1)
+            pool.apply(abs, (1,))
+            pool.me = pool
+            seen = weakref.ref(pool)
+            del pool
+            gc.collect()
+        self.assertIsNone(seen())
+
+
+class BothWorlds(Case):
+    def test_results_of_pools_are_futures(self):
+        with crewpool.ThreadPool(2) as pool:
+            gate = Gate()
+            results = [pool.apply_async(gate, (1,)), pool.map_async(abs, [-1]), pool.apply_async(int, ("x",))]
+            self.assertIsInstance(results[0], concurrent.futures.Future)
+            done = concurrent.futures.wait(results, return_when=concurrent.futures.FIRST_COMPLETED)
+            self.assertTrue(done.done and results[0] in done.not_done)
+            gate.open()
+            self.assertEqual(set(concurrent.futures.as_completed(results)), set(results))
+            self.assertEqual([results[0].result(), results[1].result()], [1, [1]])
+            self.assertIsInstance(results[2].exception(), ValueError)
+            told = []
+            results[0].add_done_callback(told.append)
+            self.assertEqual(told, [results[0]])
+
+    def test_queued_results_can_be_cancelled_and_running_ones_cannot(self):
+        with crewpool.ThreadPool(1) as pool:
+            gate = Gate()
+            running = pool.apply_async(gate)
+            gate.arrived()
+            told = []
+            queued = [pool.apply_async(told.append, (1,)), pool.map_async(told.append, [1]),
+                      pool.apply_async(abs, (1,), callback=told.append)]  # fmt: skip
+            self.assertFalse(running.cancel())
+            for result in queued:
+                self.assertTrue(result.cancel() and result.cancelled() and result.done() and not result.successful())
+                self.assertRaises(concurrent.futures.CancelledError, result.get)
+            gate.open()
+            pool.close()
+            pool.join()
+            self.assertEqual(told, [])
+
+    def test_results_can_be_awaited(self):
+        async def main():
+            with crewpool.ThreadPool(2) as pool:
+                self.assertEqual(await pool.apply_async(abs, (-1,)), 1)
+                self.assertEqual(await asyncio.wait_for(pool.map_async(abs, [-1]), 50), [1])
+                self.assertEqual(await asyncio.gather(*[pool.apply_async(abs, (n,)) for n in range(9)]), list(range(9)))
+                with self.assertRaises(ZeroDivisionError):
+                    await asyncio.wrap_future(pool.apply_async(divmod, (1, 0)))
+
+        asyncio.run(main())
+
+    def test_an_executor_serves_asyncio(self):
+        async def main():
+            loop = asyncio.get_running_loop()
+            loop.set_default_executor(crewpool.ThreadPoolExecutor(2, "mine"))
+            name = await loop.run_in_executor(None, lambda: threading.current_thread().name)
+            self.assertRegex(name, "^mine_[01]$")
+
+        asyncio.run(main())
+
+    def test_futures_belong_to_their_executor(self):
+        with crewpool.ThreadPoolExecutor(1) as executor:
+            future = executor.submit(abs, -2)
+            self.assertEqual(future.result(), 2)
+            self.assertRegex(repr(future), "^<Future at 0x[0-9a-f]+ state=finished returned int>$")
+            for call in (future.set_result, future.set_exception):
+                self.assertRaises(concurrent.futures.InvalidStateError, call, None)
+
+
+class ManyThreads(Case):
+    def test_many_threads_use_one_pool_while_the_interpreter_switches_all_the_time(self):
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+        self.addCleanup(sys.setswitchinterval, interval)
+        wrong = []
+
+        def use(pool, number):
+            for n in range(100):
+                results = [pool.apply_async(divmod, (n, 7)) for _ in range(5)]
+                results[2].cancel()
+                stream = pool.imap(abs, [number, n])
+                ok = [r.get() for r in results if not r.cancelled()].count(divmod(n, 7)) >= 4
+                ok = ok and pool.map(abs, [-n] * 5, 2) == [n] * 5 and list(stream) == [number, n]
+                ok = ok and pool.apply(str, (n,)) == str(n)
+                if not ok:
+                    wrong.append(n)
+
+        with crewpool.ThreadPool(3) as pool:
+            threads = [threading.Thread(target=use, args=(pool, n)) for n in range(6)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        self.assertEqual(wrong, [])
+
+    def test_pools_come_and_go_with_work_left(self):
+        for round in range(100):
+            pool = crewpool.ThreadPool(3)
+            results = [pool.apply_async(hashlib.sha256, (b"x" * 5000,)) for _ in range(20)]
+            maps = [pool.map_async(abs, range(50), 1, callback=lambda _: None) for _ in range(3)]
+            stream = pool.imap(abs, iter(range(50)))
+            if round % 2:
+                next(stream)
+            pool.terminate()
+            pool.join()
+            for result in results + maps:
+                self.assertTrue(result.cancelled() or result.successful())
+
+    def test_native_tasks_let_other_threads_have_the_interpreter(self):
+        with crewpool.ThreadPool(1) as pool:
+            pool.map_async(abs, [1] * 3_000_000, 3_000_000)
+            turns = 0
+            result = pool.apply_async(abs, (1,))
+            while not result.ready():
+                turns += 1
+            self.assertGreater(turns, 0)
+
+
+if __name__ == "__main__":
+    unittest.main()
