@@ -12,6 +12,7 @@ import threading
 from . import _core
 
 LOGGER = logging.getLogger("concurrent.futures")
+IS_MAIN_INTERPRETER = _core.is_main_interpreter()
 INITIALIZER_FAILED = "A thread initializer failed, the thread pool is not usable anymore"
 
 
@@ -88,7 +89,7 @@ class WorkerThread(threading._DummyThread):
 
 
 def start_thread(function):
-    threading.Thread(target=function, name="crewpool-feeder", daemon=True).start()
+    threading.Thread(target=function, name="crewpool-feeder", daemon=IS_MAIN_INTERPRETER).start()
 
 
 # ---- what the extension calls ----
@@ -139,6 +140,9 @@ _core.configure(
     ForkedError=ForkedError,
 )
 
-# Executors' work is waited for, before anything else of the interpreter ends; thread pools' is dropped.
+# Executors' work is waited for, before anything else of the interpreter ends; thread pools' is dropped. Another interpreter than the
+# main one has no daemons: there thread pools end before their threads are waited for, and after executors.
+if not IS_MAIN_INTERPRETER:
+    threading._register_atexit(_core.at_exit, False)
 threading._register_atexit(_core.at_exit, True)
 atexit.register(_core.at_exit, False)

@@ -52,6 +52,7 @@ static inline PyObject *Py_XNewRef(PyObject *object)
 /* ---- module.c: what the module keeps for its interpreter ---- */
 
 typedef struct py_crew py_crew;
+typedef struct py_pool py_pool;
 
 /* What the Python layer provides, by _core.configure(names…): see _setup.py. */
 enum py_helper {
@@ -86,8 +87,9 @@ typedef struct {
     PyObject *helpers[PY_HELPERS];
     PyObject *state_names[PY_STATE_NAMES];
     PyObject *empty_tuple;
-    py_crew *crews;        /* all that have threads, or may have */
+    py_crew *crews;        /* all that have threads, or may have; under the GIL */
     bool is_shutting_down; /* executors take no more work */
+    bool has_ended;        /* no thread may start any more */
 } py_state;
 
 py_state *py_state_of(PyObject *object);
@@ -141,20 +143,24 @@ struct py_crew {
     crew_pool *pool;
     PyInterpreterState *interpreter;
     py_state *state;
-    atomic_size_t refs;  /* the pool object, and the thread that joins */
+    atomic_size_t refs;  /* the pool object, the list, and the thread that joins */
     atomic_int attached; /* workers that hold the GIL or are about to give it back */
     py_word is_gone;     /* 1: no thread is left */
     long pid;
     unsigned workers;
     bool is_executor, is_terminated, is_joining;
+    bool is_abandoned;      /* the pool object is gone */
+    bool has_exited;        /* the interpreter's end has told it */
     py_crew *next, **prior; /* state->crews */
 
     /* under the GIL */
+    py_pool *owner;     /* NULL when that is gone */
     size_t python_refs; /* the pool object, and each worker: who may use what follows */
     PyObject *initializer, *initargs, *name;
     PyObject *threads; /* list */
     PyObject *broken;  /* the exception of the initializer that failed */
     PyObject *broken_message;
+    PyObject *keeper; /* of the module: a type */
     unsigned threads_begun;
 };
 
@@ -164,6 +170,10 @@ void py_crew_unref_python(py_crew *crew);
 void py_crew_terminate(py_crew *crew);
 void py_crew_abandon(py_crew *crew);                  /* the pool object is gone */
 int py_crew_join(py_crew *crew, int64_t deadline_ns); /* 1, 0: too late, -1: exception */
+/* At the interpreter's end, all of one kind. 1, or -1 with an exception. */
+int py_crews_end(py_state *state, bool is_executor);
+bool py_is_main_interpreter(void);
+void py_crews_forget(py_state *state);
 bool py_crew_is_forked(const py_crew *crew);
 /* Raises what a refusing status means. */
 void py_raise_status(py_state *state, py_crew *crew, crew_status status);
@@ -176,19 +186,20 @@ enum py_pool_state { PY_RUN, PY_CLOSE, PY_TERMINATE };
 typedef struct py_stream py_stream;
 typedef struct py_map py_map;
 
-typedef struct {
+struct py_pool {
     PyObject_HEAD py_crew *crew; /* NULL: not initialised */
     py_stream *streams;          /* that have not ended */
     py_map *maps;                /* likewise */
     py_word feeders;             /* threads that feed them, and for which the core is kept open */
     enum py_pool_state state;
     bool inherits_context;
-} py_pool;
+};
 
 extern PyType_Spec py_pool_spec, py_executor_spec;
 
 bool py_pool_may_submit(py_pool *pool);
 PyObject *py_current_context(py_pool *pool); /* a new reference, or NULL without an exception: none wanted */
+void py_pool_terminate(py_pool *pool);
 void py_pool_feeder_ended(py_pool *pool);
 
 /* ---- arguments.c ---- */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The C side of a pool: made with it, joined by a thread of its own if need be, freed when its threads are gone. */
+/* The C side of a pool: made with it, joined by a thread of its own if need be, freed when its threads are gone. Until then it is in its
+ * interpreter's list, which may not end before. */
 #include "binding.h"
 
 #include <pthread.h>
@@ -8,6 +9,11 @@
 enum { JOIN_DIRECTLY_NS = 2000000 }; /* a wait for no longer than this need not be interruptible */
 
 /* ---- references ---- */
+
+bool py_crew_is_forked(const py_crew *crew)
+{
+    return crew->pid != (long)getpid();
+}
 
 static void crew_unref(py_crew *crew)
 {
@@ -20,6 +26,7 @@ static void crew_unref(py_crew *crew)
 static void crew_list(py_crew *crew)
 {
     py_state *state = crew->state;
+    atomic_fetch_add(&crew->refs, 1);
     crew->next = state->crews;
     crew->prior = &state->crews;
     if (crew->next)
@@ -29,12 +36,30 @@ static void crew_list(py_crew *crew)
 
 static void crew_unlist(py_crew *crew)
 {
-    if (!crew->prior)
-        return;
     *crew->prior = crew->next;
     if (crew->next)
         crew->next->prior = crew->prior;
-    crew->prior = NULL;
+    crew_unref(crew);
+}
+
+/* With the module: all of them are abandoned. */
+void py_crews_forget(py_state *state)
+{
+    while (state->crews) {
+        py_crew *crew = state->crews;
+        state->crews = crew->next;
+        crew_unref(crew);
+    }
+}
+
+/* Those that nobody uses any more, and whose threads are gone. */
+static void crews_sweep(py_state *state)
+{
+    for (py_crew *crew = state->crews, *next; crew; crew = next) {
+        next = crew->next;
+        if (crew->is_abandoned && (atomic_load(&crew->is_gone) || py_crew_is_forked(crew)))
+            crew_unlist(crew);
+    }
 }
 
 void py_crew_unref_python(py_crew *crew)
@@ -47,11 +72,7 @@ void py_crew_unref_python(py_crew *crew)
     Py_CLEAR(crew->threads);
     Py_CLEAR(crew->broken);
     Py_CLEAR(crew->broken_message);
-}
-
-bool py_crew_is_forked(const py_crew *crew)
-{
-    return crew->pid != (long)getpid();
+    Py_CLEAR(crew->keeper);
 }
 
 /* ---- making one ---- */
@@ -77,6 +98,11 @@ static crew_status crew_open(py_crew *crew)
 py_crew *py_crew_new(py_state *state, unsigned workers, PyObject *initializer, PyObject *initargs, PyObject *name,
                      bool is_executor)
 {
+    crews_sweep(state);
+    if (state->has_ended) {
+        PyErr_SetString(PyExc_RuntimeError, "can't create new thread at interpreter shutdown");
+        return NULL;
+    }
     py_crew *crew = calloc(1, sizeof *crew);
     PyObject *threads = PyList_New(0);
     if (!crew || !threads) {
@@ -95,6 +121,7 @@ py_crew *py_crew_new(py_state *state, unsigned workers, PyObject *initializer, P
     crew->initargs = Py_XNewRef(initargs);
     crew->name = Py_NewRef(name);
     crew->threads = threads;
+    crew->keeper = Py_NewRef((PyObject *)state->pool_type);
     atomic_init(&crew->refs, 1);
     crew_status status = crew_open(crew);
     if (status == CREW_OK) {
@@ -190,6 +217,7 @@ int py_crew_join(py_crew *crew, int64_t deadline_ns)
 void py_crew_abandon(py_crew *crew)
 {
     bool is_forked = py_crew_is_forked(crew);
+    crew->owner = NULL;
     if (!is_forked && crew->is_executor)
         (void)crew_pool_close(crew->pool);
     else if (!is_forked)
@@ -197,9 +225,52 @@ void py_crew_abandon(py_crew *crew)
     bool goes_on = !is_forked && !atomic_load(&crew->is_gone);
     if (goes_on && !joiner_start(crew))
         atomic_fetch_add(&crew->refs, 1);
-    crew_unlist(crew);
     py_crew_unref_python(crew);
+    py_state *state = crew->state;
+    crew->is_abandoned = true;
     crew_unref(crew);
+    crews_sweep(state);
+}
+
+/* ---- the interpreter's end ---- */
+
+bool py_is_main_interpreter(void)
+{
+    return PyThreadState_Get()->interp == PyInterpreterState_Main();
+}
+
+/* Other interpreters than the main one may not end before their threads. */
+static int crew_end(py_crew *crew)
+{
+    if (crew->is_executor)
+        (void)crew_pool_close(crew->pool);
+    else if (crew->owner)
+        py_pool_terminate(crew->owner);
+    else
+        py_crew_terminate(crew);
+    return crew->is_executor || !py_is_main_interpreter() ? py_crew_join(crew, PY_FOREVER) : 1;
+}
+
+/* The first of the list that has to be ended; meanwhile others may come and go. */
+static py_crew *crew_left(py_state *state, bool is_executor)
+{
+    py_crew *crew = state->crews;
+    while (crew && (crew->is_executor != is_executor || crew->has_exited || py_crew_is_forked(crew)))
+        crew = crew->next;
+    return crew;
+}
+
+int py_crews_end(py_state *state, bool is_executor)
+{
+    int verdict = 1;
+    state->has_ended = !is_executor && !py_is_main_interpreter();
+    for (py_crew *crew; verdict >= 0 && (crew = crew_left(state, is_executor)) != NULL;) {
+        crew->has_exited = true;
+        atomic_fetch_add(&crew->refs, 1);
+        verdict = crew_end(crew);
+        crew_unref(crew);
+    }
+    return verdict;
 }
 
 /* ---- what a refusal means ---- */

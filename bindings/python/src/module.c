@@ -49,15 +49,6 @@ static PyObject *module_configure(PyObject *module, PyObject *args, PyObject *he
     Py_RETURN_NONE;
 }
 
-static int crew_end_at_exit(py_crew *crew)
-{
-    if (crew->is_executor)
-        (void)crew_pool_close(crew->pool);
-    else
-        py_crew_terminate(crew);
-    return crew->is_executor ? py_crew_join(crew, PY_FOREVER) : 1;
-}
-
 /* at_exit(is_executor): ends all crews of one kind; executors' work is waited for. */
 static PyObject *module_at_exit(PyObject *module, PyObject *is_executor)
 {
@@ -65,12 +56,17 @@ static PyObject *module_at_exit(PyObject *module, PyObject *is_executor)
     bool wanted = is_executor == Py_True;
     if (wanted)
         state->is_shutting_down = true;
-    for (py_crew *crew = state->crews, *next; crew; crew = next) {
-        next = crew->next;
-        if (crew->is_executor == wanted && !py_crew_is_forked(crew) && crew_end_at_exit(crew) < 0)
-            return NULL;
-    }
+    if (py_crews_end(state, wanted) < 0)
+        return NULL;
     Py_RETURN_NONE;
+}
+
+/* is_main_interpreter() */
+static PyObject *module_is_main_interpreter(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    return PyBool_FromLong(py_is_main_interpreter());
 }
 
 /* cpu_count(): what affinity and the control group's quota leave. */
@@ -88,6 +84,7 @@ static PyObject *module_cpu_count(PyObject *module, PyObject *unused)
 static PyMethodDef module_functions[] = {
     {"configure", (PyCFunction)(void (*)(void))module_configure, METH_VARARGS | METH_KEYWORDS, NULL},
     {"at_exit", module_at_exit, METH_O, NULL},
+    {"is_main_interpreter", module_is_main_interpreter, METH_NOARGS, NULL},
     {"cpu_count", module_cpu_count, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
@@ -148,6 +145,7 @@ static int module_clear(PyObject *module)
 
 static void module_free(void *module)
 {
+    py_crews_forget(PyModule_GetState(module));
     (void)module_clear(module);
 }
 

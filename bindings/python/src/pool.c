@@ -279,18 +279,22 @@ static void pool_stop_streams(py_pool *pool)
     }
 }
 
-static PyObject *pool_terminate(PyObject *self, PyObject *unused)
+void py_pool_terminate(py_pool *pool)
 {
-    (void)unused;
-    py_pool *pool = (py_pool *)self;
     pool->state = PY_TERMINATE;
     if (!pool->crew || py_crew_is_forked(pool->crew))
-        Py_RETURN_NONE;
-    Py_INCREF(self);
+        return;
+    Py_INCREF(pool);
     pool_stop_streams(pool);
     py_crew_terminate(pool->crew);
     py_maps_cut(pool);
-    Py_DECREF(self);
+    Py_DECREF(pool);
+}
+
+static PyObject *pool_terminate(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    py_pool_terminate((py_pool *)self);
     Py_RETURN_NONE;
 }
 
@@ -358,8 +362,10 @@ static PyObject *pool_open(PyObject *self, PyObject *args)
     PyObject *initializer, *initargs, *name;
     if (!state || !PyArg_ParseTuple(args, "IOOUp", &workers, &initializer, &initargs, &name, &inherits_context))
         return NULL;
+    if (pool->crew)
+        return PyErr_Format(PyExc_RuntimeError, "a pool is initialised once");
     PyObject *initargs_tuple = PySequence_Tuple(initargs);
-    if (!initargs_tuple || pool->crew)
+    if (!initargs_tuple)
         return NULL;
     bool is_executor = PyObject_TypeCheck(self, state->executor_type);
     pool->inherits_context = inherits_context != 0;
@@ -367,6 +373,7 @@ static PyObject *pool_open(PyObject *self, PyObject *args)
     Py_DECREF(initargs_tuple);
     if (!pool->crew)
         return NULL;
+    pool->crew->owner = pool;
     Py_RETURN_NONE;
 }
 

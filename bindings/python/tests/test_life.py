@@ -10,6 +10,11 @@ import threading
 import unittest
 import weakref
 
+try:
+    import _testcapi
+except ImportError:
+    _testcapi = None
+
 import crewpool
 from support import Case, Gate, Ordered
 
@@ -46,6 +51,54 @@ class AtExit(Case):
         """
         self.assert_program(program.format(0), "0 1 2 cannot schedule new futures after interpreter shutdown")
         self.assert_program(program.format(1).replace("atexit.register(late)", ""), "0 1 2")
+
+
+    def test_executors_that_their_own_work_drops_may_be_many_at_the_exit(self):
+        program = """
+        import crewpool, itertools
+        made = itertools.count()
+        for n in range(200):
+            executor = crewpool.ThreadPoolExecutor(1)
+            for _ in range(3):
+                executor.submit(next, made)
+        executor.submit(print, "done")
+        del executor
+        """
+        self.assert_program(program, "done")
+
+
+class SubInterpreters(Case):
+    PROGRAM = """if True:
+        import gc, itertools, sys, threading, time
+        import crewpool
+        pool, executor = crewpool.ThreadPool(2), crewpool.ThreadPoolExecutor(2)
+        result = pool.apply_async(abs, (-3,))
+        assert result.get() == 3
+        assert pool.map(abs, range(-5, 5))[0] == 5
+        futures = [executor.submit(abs, -n) for n in range(100)]
+        assert futures[7].result() == 7
+        {last}
+    """
+    ENDINGS = (
+        "",
+        "del pool",
+        "executor.shutdown()",
+        "pool.terminate()",
+        "pool.close(); pool.join()",
+        "stream = pool.imap(abs, itertools.count()); assert next(stream) == 0",
+        "stream = pool.imap(abs, itertools.count(), buffersize=2); assert next(stream) == 0",
+        "pool.apply_async(threading.Event().wait, (0.01,))",
+        "del pool, executor, result, futures, crewpool, sys.modules['crewpool']; gc.collect()",
+    )
+
+    @unittest.skipUnless(_testcapi, "the interpreter has no _testcapi")
+    def test_an_interpreter_with_live_pools_ends_after_their_threads(self):
+        for ending in self.ENDINGS:
+            with self.subTest(ending=ending):
+                program = self.PROGRAM.format(last=ending)
+                self.assertEqual(_testcapi.run_in_subinterp("import warnings; warnings.simplefilter('ignore')\n" + program), 0)
+        with crewpool.ThreadPool(1) as pool:
+            self.assertEqual(pool.apply(abs, (-1,)), 1)
 
 
 class References(Case):
