@@ -40,7 +40,7 @@ static inline void crewi_copy(void *to, const void *from, size_t size)
  *   bit  7     STOP: told to stop; set by cancel and destroy, for good
  *   bit  8     TAKEN: the value was moved out by a get; whoever sets it first has it
  *   bit  9     HANDLE: the user holds a handle; set at creation, cleared by crew_result_destroy
- *   bit  10    AFTER_DONE: ready means DONE, not STORED; set at creation, or with the outcome
+ *   bit  10    AFTER_DONE: ready means DONE, not STORED; set at creation, or with the outcome; cleared by a map's last waiter
  *   bit  11    CANCELLED, bit 12 ENDED_BY_POOL: a map lost items to a cancel or to the pool's end; set before the items are taken
  *   bit  13    PLACE: it occupies one of queue_max places; set at creation, cleared by whoever gives the place back
  *   bit  14    ENTRY: an applied job lies in a queue, or runs out of one; cleared by whoever takes it out for good

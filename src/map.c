@@ -260,17 +260,6 @@ crew_status crewi_map_cancel(crew_result *result)
     return crewi_phase(state) >= CREWI_STORED ? CREW_END : CREW_BUSY;
 }
 
-/* The arrays may lie on the stack that ends. A callback does not see them, since the map has failed or was cancelled, and is not waited for:
- * this may be the thread that it needs. */
-void crewi_map_abandon(crew_result *result)
-{
-    crewi_task *task = &result->task;
-    (void)crewi_map_cancel(result);
-    (void)crewi_atomic_u32_fetch_and(&task->state, ~(uint32_t)CREWI_AFTER_DONE);
-    (void)crewi_wait(task, CREWI_NEVER, CREWI_WAIT_MUST);
-    crewi_result_let_go(result);
-}
-
 static crewi_map *map_new(crew_pool *pool, const crew_job *job, const struct crewi_map_input *input,
                           const crew_call *call, uint32_t state, const void *caller)
 {
@@ -412,7 +401,7 @@ static void map_here_lost(void *opaque)
 {
     const struct map_here *here = opaque;
     if (here->result)
-        crewi_map_abandon(here->result);
+        crewi_result_abandon(here->result);
 }
 
 bool crewi_map_run_here(crew_pool *pool, const crew_job *job, const struct crewi_map_input *input,

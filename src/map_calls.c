@@ -75,7 +75,7 @@ static void map_call_lost(void *opaque)
     struct map_call *call = opaque;
     crewi_nest_lost(call->local, call->depth);
     if (call->result && !crewi_task_is_forked(&call->result->task))
-        crewi_map_abandon(call->result);
+        crewi_result_abandon(call->result);
 }
 
 static crew_status map_blocking(crew_pool *pool, const crew_job *job, const struct crewi_map_input *input,

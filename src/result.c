@@ -316,6 +316,27 @@ void crewi_result_let_go(crew_result *result)
     crewi_task_unref(task);
 }
 
+void crewi_result_wait_for_items(crew_result *result)
+{
+    (void)crewi_atomic_u32_fetch_and(&result->task.state, ~(uint32_t)CREWI_AFTER_DONE);
+    (void)crewi_wait(&result->task, CREWI_NEVER, CREWI_WAIT_MUST);
+}
+
+void crewi_result_abandon(crew_result *result)
+{
+    (void)crew_result_cancel(result);
+    crewi_result_wait_for_items(result);
+    crewi_result_let_go(result);
+}
+
+/* The callback of what is ready after that may be what runs here, or need this thread: then it is not waited for. */
+static void result_stop_items(crew_result *result)
+{
+    (void)crew_result_cancel(result);
+    if (!result_runs_here(result) && crewi_wait(&result->task, CREWI_NEVER, 0) != CREW_OK)
+        crewi_result_wait_for_items(result);
+}
+
 void crew_result_destroy(crew_result *result)
 {
     if (!result)
@@ -331,11 +352,8 @@ void crew_result_destroy(crew_result *result)
         crewi_apply_free_handle(result);
         return;
     }
-    if (task->kind == &crewi_kind_map && crew_result_status(result) == CREW_BUSY) {
-        (void)crew_result_cancel(result);
-        if (!result_runs_here(result))
-            (void)crewi_wait(task, CREWI_NEVER, CREWI_WAIT_MUST);
-    }
+    if (task->kind == &crewi_kind_map && crew_result_status(result) == CREW_BUSY)
+        result_stop_items(result);
     crewi_handle_discount(task->shard);
     crewi_result_let_go(result);
 }

@@ -79,6 +79,11 @@ void crewi_result_keep_pool_error(crew_result *result, crew_status status);
 
 /* The end of what is a handle, but not counted as one of the user's. */
 void crewi_result_let_go(crew_result *result);
+/* Of a map that nobody else waits for: waits until no item runs, whether its callback has been called or not. Cannot be refused. */
+void crewi_result_wait_for_items(crew_result *result);
+/* The thread that waits for this map is lost: nothing more of it starts, what runs elsewhere is waited for, and its record let go of. A
+ * callback does not see its arrays, since it failed or was cancelled. */
+void crewi_result_abandon(crew_result *result);
 
 /* The error as the user shall see it. */
 void crewi_result_error(const crew_result *result, crew_error *ret_error);
@@ -104,8 +109,6 @@ const void *crewi_map_values(const crew_result *result);
 size_t crewi_map_lowest(const crew_result *result); /* index that failed */
 crew_status crewi_map_cancel(crew_result *result);
 bool crewi_map_never_ran(const crew_result *result);
-/* The thread of the blocking call is lost, with all that it ran of the map. */
-void crewi_map_abandon(crew_result *result);
 /* The wait for it was refused: takes back what has not started. True: nothing had, and it is as if it had never been accepted. */
 bool crewi_map_withdraw(crew_result *result);
 

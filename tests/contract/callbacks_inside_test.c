@@ -94,6 +94,58 @@ CONTRACT(a_callback_may_let_go_of_its_own_handle_and_keeps_the_outcome)
     CHECK_EQ(counter_get(&doings[1].calls), 1);
 }
 
+/* With a map's handle, and one of which the callback is queued behind this one. */
+struct maps {
+    const crew_call *call;
+    crew_result *own, *behind;
+    int numbers[4];
+    long doubled[4], doubled_behind[4];
+    counter told;
+};
+
+static void destroy_behind(const crew_outcome *outcome, void *user)
+{
+    struct maps *maps = user;
+
+    crew_result_destroy(maps->own);
+    CHECK_STATUS(outcome->status, CREW_OK);
+    CHECK(outcome->value == maps->doubled);
+    CHECK_EQ(maps->doubled[3], 8);
+    CHECK_STATUS(
+        crew_map_async(crew_current_pool(), &twice, maps->numbers, 4, maps->doubled_behind, &maps->behind, maps->call),
+        CREW_OK);
+    (void)crew_result_wait(maps->behind, CREW_FOREVER); /* ready, or refused when all items have run */
+    crew_result_destroy(maps->behind);
+    counter_add(&maps->told, 1);
+}
+
+static void count_behind(const crew_outcome *outcome, void *user)
+{
+    struct maps *maps = user;
+
+    CHECK_STATUS(outcome->status, CREW_OK);
+    CHECK_EQ(counter_add(&maps->told, 1), 2);
+}
+
+static void check_destroyed_maps(unsigned flags)
+{
+    crew_pool *pool = contract_pool(NULL);
+    struct maps maps = {.numbers = {1, 2, 3, 4}};
+
+    maps.call = CREW_CALL(.on_done = count_behind, .user = &maps, .flags = flags);
+    CHECK_STATUS(crew_map_async(pool, &twice, maps.numbers, 4, maps.doubled, &maps.own,
+                                CREW_CALL(.on_done = destroy_behind, .user = &maps, .flags = flags)),
+                 CREW_OK);
+    CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
+    CHECK_EQ(counter_get(&maps.told), 2);
+}
+
+CONTRACT(a_callback_may_destroy_the_map_it_is_called_for_and_one_whose_callback_is_still_to_come)
+{
+    check_destroyed_maps(0);
+    check_destroyed_maps(CREW_READY_AFTER_DONE);
+}
+
 struct chain {
     counter left, calls;
 };
