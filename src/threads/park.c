@@ -23,12 +23,17 @@ static void engine_idle_remove(crewi_engine *engine, crewi_slot *slot)
     (void)crewi_atomic_u32_fetch_sub(&engine->idle_count, 1);
 }
 
+/* The last to sleep is the first to wake, but one in reserve is the last: whose memory is warm, and whose initializer has run, goes
+ * before. */
 static void engine_idle_add(crewi_engine *engine, crewi_slot *slot)
 {
+    crewi_slot **at = &engine->idle;
+    while (slot->is_in_reserve && *at)
+        at = &(*at)->idle_next;
     crewi_atomic_u32_store(&slot->wake, CREWI_ASLEEP);
-    slot->idle_next = engine->idle;
+    slot->idle_next = *at;
     slot->is_idle = true;
-    engine->idle = slot;
+    *at = slot;
     (void)crewi_atomic_u32_fetch_add(&engine->idle_count, 1);
 }
 
@@ -177,13 +182,15 @@ static void spin_learn(crewi_slot *slot)
 
 /* ---- dozing ---- */
 
-/* When whoever submits is at work, too, being woken for each bit of it costs more than it brings: looks by itself instead. */
+/* When whoever submits is at work, too, being woken for each bit of it costs more than it brings: looks by itself instead. Not one in
+ * reserve, which would be faster than those before it. */
 static void doze_begin(crewi_slot *slot)
 {
     crewi_engine *engine = slot->engine;
     uint32_t none = 0;
     bool is_of_use =
         crewi_permits_out(engine) > 0 || crewi_atomic_u32_exchange(&engine->is_helped, 0) || !slot->has_run;
+    is_of_use &= !slot->is_in_reserve;
     slot->dozes_left = is_of_use && crewi_atomic_u32_cas(&engine->dozers, &none, 1) ? DOZES_MAX : 0;
 }
 
@@ -269,6 +276,7 @@ static void park_end(crewi_slot *slot)
     slot->base.has_permit = true;
     slot->is_searching = true;
     slot->has_run = false;
+    slot->is_in_reserve = false;
 }
 
 bool crewi_park_worker(crewi_slot *slot)

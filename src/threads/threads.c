@@ -85,7 +85,8 @@ static bool slot_start(crewi_slot *slot)
     slot_name(slot, name);
     slot->predecessor = slot->thread;
     slot->has_predecessor = slot->has_thread;
-    slot->is_arriving = slot->has_thread = true; /* the new thread may be through before we go on */
+    slot->is_arriving = slot->is_in_reserve = true;
+    slot->has_thread = true; /* the new thread may be through before we go on */
     if (crewi_thread_start(&slot->thread, crewi_worker_main, slot, name, options->stack_size))
         return true;
     slot->has_thread = slot->has_predecessor;

@@ -28,6 +28,7 @@ typedef struct crewi_slot {
     bool is_searching;   /* counted in engine->searchers */
     bool is_in_run;      /* worker_run(…, 1) was called last */
     bool has_run;        /* a task, since it woke up */
+    bool is_in_reserve;  /* its thread has found no work and has not been woken yet */
     unsigned
         dozes_left; /* how often it will look by itself before it sleeps until woken; counted in dozers while > 0 */
     int64_t idle_since_ns, spin_ns; /* when it ran out of work; how long to look around before it sleeps */
