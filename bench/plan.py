@@ -23,7 +23,7 @@ class Row(typing.NamedTuple):
 
 LIBRARIES = (
     "crewpool crewpool-again tbb tbb-direct gomp libomp glib libuv apr eigen pthreadpool go rayon py-threadpool "
-    "py-executor raw"
+    "py-executor py-crewpool py-crewpool-executor raw"
 ).split()
 
 # Rows of a program under another name: the program, and what is added to its environment.
@@ -36,10 +36,12 @@ ONLY = {
 }
 
 # Who would take minutes: N in one row.
-SIZES = {("py-executor", "map-cheap"): 10000}
+SIZES = {("py-executor", "map-cheap"): 10000, ("py-crewpool-executor", "map-cheap"): 10000}
 
 # Programs that need not be built, with their first argument.
-SCRIPTS = {"py-threadpool": ("python/pools", "py-threadpool"), "py-executor": ("python/pools", "py-executor")}
+SCRIPTS = {
+    name: ("python/pools", name) for name in ("py-threadpool", "py-executor", "py-crewpool", "py-crewpool-executor")
+}
 
 
 def crowd(workers):

@@ -102,6 +102,7 @@ typedef struct py_worker {
     PyThreadState *thread_state;
     PyObject *thread; /* its threading.Thread */
     bool has_begun;   /* it holds one of crew->python_refs */
+    bool is_registered;
 } py_worker;
 
 void py_release(void);

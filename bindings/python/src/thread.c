@@ -78,18 +78,6 @@ bool py_is_worker(void)
     return here.worker != NULL;
 }
 
-void py_hook_worker_run(void *user, int index, int running)
-{
-    (void)user;
-    (void)index;
-    if (!here.worker || PY_IS_FINALIZING())
-        return;
-    if (running && here.released)
-        py_take();
-    else if (!running && !here.released)
-        py_release();
-}
-
 /* ---- a worker's life ---- */
 
 static PyObject *worker_name(py_crew *crew)
@@ -100,6 +88,7 @@ static PyObject *worker_name(py_crew *crew)
 static void worker_register(py_worker *worker)
 {
     py_crew *crew = worker->crew;
+    worker->is_registered = true;
     PyObject *name = worker_name(crew);
     if (name)
         worker->thread = PyObject_CallFunctionObjArgs(crew->state->helpers[PY_THREAD_BEGIN], name,
@@ -107,6 +96,21 @@ static void worker_register(py_worker *worker)
     Py_XDECREF(name);
     if (!worker->thread || PyList_Append(crew->threads, worker->thread) < 0)
         PyErr_WriteUnraisable(crew->name);
+}
+
+/* One that was woken in vain, and has no initializer to run, is nobody whom Python knows. */
+void py_hook_worker_run(void *user, int index, int running)
+{
+    (void)user;
+    (void)index;
+    if (!here.worker || PY_IS_FINALIZING())
+        return;
+    if (running && here.released)
+        py_take();
+    else if (!running && !here.released)
+        py_release();
+    if (running && here.worker->has_begun && !here.worker->is_registered)
+        worker_register(here.worker);
 }
 
 /* Nothing runs any more: what is pending ends with an error that names this one. */
@@ -134,9 +138,9 @@ static void worker_begin(py_worker *worker)
         return;
     crew->python_refs++;
     worker->has_begun = true;
-    worker_register(worker);
     if (!crew->initializer)
         return;
+    worker_register(worker);
     PyObject *nothing = PyObject_Call(crew->initializer, crew->initargs, NULL);
     if (!nothing)
         worker_initializer_failed(crew);

@@ -44,6 +44,12 @@ SUITES = {
 # Tests that fail, and why that is as it should be: {`Class.test`: reason}. They are run, and have to fail.
 EXCUSED = {}
 
+# Tests that depend on who is faster, and why: they are run up to five times.
+RACES = {
+    "ThreadPoolExecutorTest.test_idle_thread_reuse": "on a loaded machine the thread in reserve may be the first to take a job",
+}
+ATTEMPTS = 5
+
 SWAP = """\
 import concurrent.futures, concurrent.futures.thread, multiprocessing.pool, os, sys
 sys.path.insert(0, {directory!r})
@@ -113,16 +119,26 @@ def load(wanted):
     return suite
 
 
+def passes_again(suite_name, name):
+    print(f"again: {name}: {RACES[name]}")
+    for _ in range(ATTEMPTS - 1):
+        suite = unittest.TestSuite(case for case in cases(load(SUITES[suite_name])) if name_of(case) == name)
+        if unittest.TextTestRunner(stream=sys.stdout).run(suite).wasSuccessful():
+            return True
+    return False
+
+
 def run_inside(suite_name):
     result = unittest.TextTestRunner(stream=sys.stdout, verbosity=0).run(load(SUITES[suite_name]))
     failed = {name_of(case) for case, _ in result.failures + result.errors} | {
         name_of(case) for case in result.unexpectedSuccesses
     }
+    failed = {name for name in failed if name not in RACES or not passes_again(suite_name, name)}
     for case, reason in result.skipped:
         print(f"skipped by itself: {name_of(case)}: {reason}")
     for name in sorted(failed):
         print(f"failed: {name}: {EXCUSED.get(name, 'not excused')}")
-    ran = collections.Counter(name_of(case) for case in cases(load(SUITES[suite_name])))
+    ran = {name_of(case) for case in cases(load(SUITES[suite_name]))}
     needless = [name for name in EXCUSED if name in ran and name not in failed]
     for name in needless:
         print(f"excused, but it does not fail: {name}")
