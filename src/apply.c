@@ -4,9 +4,11 @@
 #include "here.h"
 #include "result.h"
 
-enum { VALUE_ALIGN = _Alignof(max_align_t) };
-
-_Static_assert(sizeof(crew_result) % VALUE_ALIGN == 0, "the argument follows the record, aligned for any type");
+/* The argument follows the record, aligned for any type. */
+enum {
+    VALUE_ALIGN = _Alignof(max_align_t),
+    ARGUMENT_OFFSET = (sizeof(crew_result) + VALUE_ALIGN - 1) / VALUE_ALIGN * VALUE_ALIGN
+};
 
 /* ---- the record ---- */
 
@@ -14,7 +16,7 @@ _Static_assert(sizeof(crew_result) % VALUE_ALIGN == 0, "the argument follows the
 static size_t result_offset(const crew_job *job)
 {
     size_t below_align = ~job->result_size & (job->result_size - 1) & (VALUE_ALIGN - 1); /* the zeros at its end */
-    return sizeof(crew_result) + ((job->arg_size + below_align) & ~below_align);
+    return ARGUMENT_OFFSET + ((job->arg_size + below_align) & ~below_align);
 }
 
 static size_t record_size(const crew_job *job)
@@ -24,7 +26,7 @@ static size_t record_size(const crew_job *job)
 
 static void *record_argument(crew_result *result)
 {
-    return result->job->arg_size > 0 ? result + 1 : NULL;
+    return result->job->arg_size > 0 ? (char *)result + ARGUMENT_OFFSET : NULL;
 }
 
 void *crewi_apply_value(const crew_result *result)
@@ -44,7 +46,7 @@ static CREWI_USUAL crew_result *record_new(crew_pool *pool, struct crewi_local *
         crewi_cell_free_by(shard, local, result, record_size(job));
         return NULL;
     }
-    crewi_copy(result + 1, arg, job->arg_size);
+    crewi_copy((char *)result + ARGUMENT_OFFSET, arg, job->arg_size);
     return result;
 }
 

@@ -39,7 +39,7 @@ void crewi_text_copy(char *destination, size_t size, const char *text)
     size_t length = text ? strlen(text) : 0;
     length = length < size ? length : size - 1;
     if (length > 0)
-        memcpy(destination, text, length);
+        memcpy(destination, text, length); /* NOLINT(bugprone-not-null-terminated-result): the next line ends it */
     memset(destination + length, 0, size - length);
 }
 

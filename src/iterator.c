@@ -69,7 +69,7 @@ static enum head iterator_head(const crew_iterator *iterator)
     uint64_t claimed = crewi_atomic_u64_load(&iterator->claimed);
     if (taken >= crewi_line_published(iterator))
         return HEAD_NOT_THERE;
-    if (claimed <= taken || crewi_line_is_rest(iterator, taken))
+    if (claimed <= taken || crewi_line_is_rest(iterator, (size_t)taken)) /* indices wrap at the end of size_t */
         return HEAD_UNSTARTED;
     return crewi_item_is_done(crewi_line_at(iterator, taken)) ? HEAD_DONE : HEAD_RUNNING;
 }

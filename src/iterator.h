@@ -67,7 +67,7 @@ struct crew_iterator {
     crewi_atomic_u64
         published; /* kept only where chunks have several items: what has arrived in whole chunks, or after a cut */
     crewi_atomic_ptr ring;
-    size_t taken_seen; /* taken, some time ago */
+    uint64_t taken_seen; /* taken, some time ago */
     crewi_slab *slabs;
     size_t slab_used; /* items of the newest slab that have been used */
     /* the runners' */

@@ -309,6 +309,7 @@ crew_status crew_cpu_count(unsigned *ret_count, crew_error *ret_error)
 {
     if (!ret_count)
         return cpu_count_refuse(ret_error, "ret_count is NULL");
+    /* As everywhere, nobody may change the environment meanwhile. NOLINTNEXTLINE(concurrency-mt-unsafe) */
     const char *wish = getenv("CREW_CPU_COUNT");
     if (!wish) {
         *ret_count = cpu_count_usable();

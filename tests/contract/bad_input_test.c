@@ -139,6 +139,8 @@ CONTRACT(a_call_without_a_needed_argument_or_output_is_refused)
 
 CONTRACT(a_map_without_an_array_is_refused_unless_its_job_takes_an_index)
 {
+    if (sizeof(int) == sizeof(size_t))
+        test_skip("an int could be an index");
     crew_pool *pool = contract_pool(NULL); /* triple takes an int, which is no size_t */
     CHECK_REFUSED(crew_map(pool, &triple, NULL, 4, outputs.values, fresh_call()));
     CHECK_REFUSED(crew_map_async(pool, &triple, NULL, 4, outputs.values, &outputs.result, fresh_call()));

@@ -397,8 +397,8 @@ static int never_run(const void *arg, void *result, void *context)
 
 CONTRACT(a_value_for_which_there_is_no_memory_is_refused)
 {
-    static const crew_job huge_arg = {.fn = never_run, .arg_size = (size_t)1 << 46};
-    static const crew_job huge_result = {.fn = never_run, .result_size = (size_t)1 << 46};
+    static const crew_job huge_arg = {.fn = never_run, .arg_size = TEST_MEMORY_MAX};
+    static const crew_job huge_result = {.fn = never_run, .result_size = TEST_MEMORY_MAX};
     static struct test_memory memory;
     crew_result *result = NULL;
     crew_error error = {.status = CREW_OK, .message = ""};
@@ -418,7 +418,7 @@ CONTRACT(a_value_for_which_there_is_no_memory_is_refused)
 TEST(a_pool_that_gets_no_thread_is_not_made)
 {
     static struct test_memory memory;
-    const size_t more_than_all = (size_t)1 << 47; /* of stack for each thread */
+    const size_t more_than_all = SIZE_MAX > UINT32_MAX ? SIZE_MAX >> 17 : SIZE_MAX / 4 * 3; /* of stack for each */
     crew_error error = {.status = CREW_OK, .message = ""};
     crew_pool *pool = NULL;
     unsigned before = test_threads_alive();

@@ -7,7 +7,6 @@
 #include <stdatomic.h>
 
 enum { FRESH = 0xa5, FREED = 0x5a, TAIL_SIZE = 16, TAIL_BYTE = 0xee };
-#define SIZE_LIMIT (SIZE_MAX >> 20) /* a sanitizer's allocator would abort on more */
 #define ALIVE_MARK UINT64_C(0x63726577616c6976)
 #define FREED_MARK UINT64_C(0x6372657766726565)
 
@@ -34,7 +33,7 @@ void *test_memory_alloc(void *user, size_t size, size_t align)
     struct test_memory *memory = user;
     CHECK(size > 0);
     CHECK(align > 0 && (align & (align - 1)) == 0);
-    if (must_fail(memory, counter_add(&memory->calls, 1)) || size > SIZE_LIMIT)
+    if (must_fail(memory, counter_add(&memory->calls, 1)) || size > TEST_MEMORY_MAX)
         return NULL;
     size_t offset = offset_of_block(align);
     size_t unit = align > alignof(max_align_t) ? align : alignof(max_align_t);
