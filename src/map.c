@@ -247,10 +247,12 @@ bool crewi_map_withdraw(crew_result *result)
 crew_status crewi_map_cancel(crew_result *result)
 {
     crewi_map *map = crewi_map_of(&result->task);
-    (void)crewi_atomic_u32_fetch_or(&result->task.state, CREWI_CANCELLED | CREWI_STOP);
+    (void)crewi_atomic_u32_fetch_or(&result->task.state, CREWI_CANCELLED);
     crew_pool *pool = crewi_task_pool(&result->task);
     crewi_task_leave_place(&result->task);
     size_t left = crewi_map_halt(map, CREWI_MAP_LOST);
+    /* Only now are those told that run: each would else be followed by one that starts in order to be told. */
+    (void)crewi_atomic_u32_fetch_or(&result->task.state, CREWI_STOP);
     bool nothing_started = left == map->n;
     if (left > 0)
         pool->backend->retract(pool);
