@@ -360,6 +360,23 @@ static crew_status apply_outcome(crew_result *result, void *ret_value, crew_erro
     return status;
 }
 
+/* It has run, but nobody can call the callback after which it would be ready. False: that must see the value before. */
+static bool apply_forgo_callback(crew_result *result)
+{
+    if (result->job->drop_result && crewi_outcome(crewi_atomic_u32_load(&result->task.state)) == CREW_OK)
+        return false;
+    (void)crewi_atomic_u32_fetch_and(&result->task.state, ~(uint32_t)CREWI_AFTER_DONE);
+    return true;
+}
+
+/* It has started, and so cannot be refused any more. */
+static crew_status apply_wait_out(crew_result *result)
+{
+    crew_status status = crewi_wait(&result->task, CREWI_NEVER, CREWI_WAIT_MUST);
+    bool is_refused = status == CREW_DEADLOCK || status == CREW_TOO_DEEP;
+    return is_refused && apply_forgo_callback(result) ? CREW_OK : status;
+}
+
 struct apply_wait {
     crew_pool *pool;
     crew_result *result;
@@ -381,7 +398,7 @@ static void apply_wait_body(void *opaque)
         apply_submit(wait->pool, wait->result, wait->run_here);
     wait->status = crewi_wait(task, CREWI_NEVER, 0);
     if (wait->status != CREW_OK && !apply_withdraw(wait->pool, wait->result))
-        wait->status = crewi_wait(task, CREWI_NEVER, CREWI_WAIT_MUST);
+        wait->status = apply_wait_out(wait->result);
 }
 
 /* What was run here has ended this thread. */
@@ -407,6 +424,9 @@ crew_status crew_apply(crew_pool *pool, const crew_job *job, const void *arg, vo
     if (!crewi_wait_is_possible(pool))
         return crewi_refuse(call->error, CREW_TOO_DEEP, "no stack is left to run it on, and no thread to stand in");
     if (crewi_apply_here(pool, job, arg, ret_value, call, &status))
+        return status;
+    status = crewi_result_check_callback(pool, call, job->drop_result != NULL);
+    if (status != CREW_OK)
         return status;
     status = apply_accept(pool, job, arg, call, true, &result, &run_here);
     if (status != CREW_OK)

@@ -635,9 +635,10 @@ void crewi_iterators_close(crew_pool *pool, bool cut);
 void crewi_lane_init(crew_pool *pool);
 
 /* wait.c, graph.c */
-void crewi_graph_reset(void);                  /* in a fork's child */
-void crewi_graph_look_again(void);             /* some pool has lost a thread that those who wait may have counted on */
-enum crewi_wait_flags { CREWI_WAIT_MUST = 1 }; /* cannot be refused: arrays are borrowed; the others in a cycle are */
+void crewi_graph_reset(void);      /* in a fork's child */
+void crewi_graph_look_again(void); /* some pool has lost a thread that those who wait may have counted on */
+/* Cannot be refused while parts are still to end: arrays are borrowed; the others in a cycle are. */
+enum crewi_wait_flags { CREWI_WAIT_MUST = 1 };
 crew_status crewi_wait(crewi_task *target, int64_t deadline_ns, unsigned flags);
 /* Runs something that `target` needs, where the caller may. False: nothing was run. */
 bool crewi_help(crewi_task *target);
@@ -651,6 +652,8 @@ static inline bool crewi_help_own(crewi_task *target)
 }
 /* Whether a wait for new work of this pool, started here, could be served at all. */
 bool crewi_wait_is_possible(crew_pool *pool);
+/* The same for the callback of new work, at the bottom of some stack: not CREW_OK only where that is sure to be impossible. */
+crew_status crewi_wait_for_callback_check(crew_pool *pool);
 /* Sleeps on a word with everything on this thread suspended. */
 bool crewi_park(crewi_atomic_u32 *word, uint32_t expected, int64_t deadline_ns);
 

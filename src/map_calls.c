@@ -40,7 +40,7 @@ static crew_status map_wait_out(crew_result *result, const crew_call *call)
         return crewi_refuse(call->error, status, "the wait for it could not be served");
     }
     if (status != CREW_OK)
-        (void)crewi_wait(&result->task, CREWI_NEVER, CREWI_WAIT_MUST);
+        crewi_result_wait_for_items(result);
     status = crew_result_status(result);
     if (status != CREW_OK && call->error)
         crewi_result_error(result, call->error);
@@ -85,6 +85,8 @@ static crew_status map_blocking(crew_pool *pool, const crew_job *job, const stru
     if (!crewi_wait_is_possible(pool))
         return crewi_refuse(call->error, CREW_TOO_DEEP, "no stack is left to run items on, and no thread to stand in");
     crew_status status = map_check(job, input, call);
+    if (status == CREW_OK)
+        status = crewi_result_check_callback(pool, call, false);
     if (status != CREW_OK)
         return status;
     if (crewi_map_run_here(pool, job, input, call, &guarded.result, &status) && !guarded.result)

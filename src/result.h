@@ -79,6 +79,13 @@ void crewi_result_keep_pool_error(crew_result *result, crew_status status);
 
 /* The end of what is a handle, but not counted as one of the user's. */
 void crewi_result_let_go(crew_result *result);
+/* For a blocking call: whether it can wait for its callback, if it has to. `is_moved`: its value must not be moved before. */
+static inline crew_status crewi_result_check_callback(crew_pool *pool, const crew_call *call, bool is_moved)
+{
+    bool waits = call->on_done && (is_moved || (call->flags & CREW_READY_AFTER_DONE));
+    crew_status status = waits ? crewi_wait_for_callback_check(pool) : CREW_OK;
+    return status == CREW_OK ? status : crewi_refuse(call->error, status, "no thread is left to call its callback");
+}
 /* Of a map that nobody else waits for: waits until no item runs, whether its callback has been called or not. Cannot be refused. */
 void crewi_result_wait_for_items(crew_result *result);
 /* The thread that waits for this map is lost: nothing more of it starts, what runs elsewhere is waited for, and its record let go of. A

@@ -109,12 +109,10 @@ static void wait_sleep_in_graph(crewi_task *target, uint32_t expected)
 /* Sleeps for ever as a waiter that the graph knows. */
 static crew_status wait_in_graph(crewi_task *target, unsigned flags)
 {
-    crewi_waiter waiter = {.target = target,
-                           .top = crewi_frame_top(),
-                           .must = (flags & CREWI_WAIT_MUST) != 0,
-                           .can_help = crewi_stack_is_enough()};
-    /* Before the graph is searched: a change during that is not slept through. */
+    crewi_waiter waiter = {.target = target, .top = crewi_frame_top(), .can_help = crewi_stack_is_enough()};
+    /* Before the graph is searched, or the target looked at: a change during that is not slept through. */
     uint32_t expected = wait_prepare(target);
+    waiter.must = (flags & CREWI_WAIT_MUST) && !target->kind->look(target).needs_callback;
     crew_status status = crewi_graph_enter(&waiter);
     if (status != CREW_OK)
         return status;
@@ -203,6 +201,21 @@ crew_status crewi_wait(crewi_task *target, int64_t deadline_ns, unsigned flags)
             return status;
     }
     return CREW_OK;
+}
+
+crew_status crewi_wait_for_callback_check(crew_pool *pool)
+{
+    struct crewi_backend_info info;
+    unsigned blocked = 0;
+    if (!crewi_frame_inside(pool))
+        return CREW_OK;
+    for (const crewi_frame *frame = crewi_frame_top(); frame; frame = frame->outer) {
+        if (frame->pool == pool && frame->kind == CREWI_FRAME_CALLBACK)
+            return CREW_DEADLOCK;
+        blocked += frame->pool == pool && frame->kind == CREWI_FRAME_WORKER;
+    }
+    pool->backend->query(pool, &info);
+    return blocked < info.capacity ? CREW_OK : CREW_TOO_DEEP;
 }
 
 bool crewi_wait_is_possible(crew_pool *pool)

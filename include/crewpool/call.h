@@ -59,7 +59,8 @@ typedef struct crew_call {
 
 /* Runs one job and waits for it: copies arg_size bytes from `arg` (NULL where that is 0), and result_size bytes to
  * `ret_value` on CREW_OK. Returns the outcome; call->error tells why it is not CREW_OK.
- * Inside a job also CREW_TOO_DEEP: refused, nothing was run. May run this job on this thread (see pool.h, "Who runs a job").
+ * Inside a job also CREW_TOO_DEEP, in a callback CREW_DEADLOCK: refused, nothing was run (with on_done and drop_result: or it ran, and
+ * no thread is left to call on_done before the value is moved). May run this job on this thread (see pool.h, "Who runs a job").
  * Example:  long twice_21; crew_apply(pool, &twice, &(int){21}, &twice_21, NULL);
  * Python: Pool.apply. */
 CREW_API crew_status crew_apply(crew_pool *pool, const crew_job *job, const void *arg, void *ret_value,
@@ -79,7 +80,7 @@ CREW_API crew_status crew_apply_async(crew_pool *pool, const crew_job *job, cons
  * Returns CREW_OK if every item succeeded, else the failure of the lowest index that ran, with index, worker and message
  * in call->error. Every item runs, unless CREW_STOP_ON_ERROR, a cancel or the end of the pool come between; items that were left
  * unrun so make the outcome CREW_CANCELLED or CREW_TERMINATED. Never returns while a job can still touch the arrays.
- * Inside a job also CREW_TOO_DEEP: refused, nothing was run. Helps: items may run on this thread.
+ * Inside a job also CREW_TOO_DEEP, in a callback CREW_DEADLOCK: refused, nothing was run. Helps: items may run on this thread.
  * Example:  crew_map(pool, &collatz, numbers, count, steps, NULL);
  * Python: Pool.map (whose error is the first to arrive). */
 CREW_API crew_status crew_map(crew_pool *pool, const crew_job *job, const void *args, size_t n, void *ret_values,

@@ -552,3 +552,139 @@ CONTRACT_THREADS(jobs_that_all_wait_for_callbacks_are_told_where_no_thread_is_le
     gate_free(meeting.occupied);
     gate_free(meeting.begun);
 }
+
+/* ---- blocking calls that would be ready only after their callbacks ---- */
+
+struct blocking {
+    unsigned workers; /* that all meet in their items before they wait; 0: nothing may run */
+    bool is_map, is_owned;
+    struct gate *occupied, *begun;
+    counter refused, ended, called, dropped;
+};
+
+static int meet_at_gate(const void *arg, void *result, void *context)
+{
+    struct blocking *blocking = context;
+
+    (void)arg;
+    CHECK(blocking->workers > 0);
+    gate_add(blocking->begun);
+    gate_wait_for(blocking->begun, blocking->workers);
+    *(long *)result = 7;
+    return 0;
+}
+
+static void drop_seven(void *result, void *context)
+{
+    struct blocking *blocking = context;
+
+    CHECK_EQ(*(long *)result, 7);
+    counter_add(&blocking->dropped, 1);
+}
+
+static void count_seven(const crew_outcome *outcome, void *user)
+{
+    struct blocking *blocking = user;
+
+    CHECK_STATUS(outcome->status, CREW_OK);
+    CHECK(blocking->is_map || *(const long *)outcome->value == 7);
+    counter_add(&blocking->called, 1);
+}
+
+static void call_blocking(crew_pool *pool, struct blocking *blocking)
+{
+    static const crew_job plain = {meet_at_gate, 0, sizeof(long), "meet_at_gate", NULL, NULL};
+    static const crew_job owned = {meet_at_gate, 0, sizeof(long), "meet_at_gate", NULL, drop_seven};
+    long value = 0;
+    crew_error error;
+    const crew_call *call = CREW_CALL(.context = blocking, .on_done = count_seven, .user = blocking, .error = &error,
+                                      .flags = blocking->is_owned ? 0 : CREW_READY_AFTER_DONE);
+    crew_status status = blocking->is_map ? crew_map(pool, &plain, NULL, 1, &value, call)
+                                          : crew_apply(pool, blocking->is_owned ? &owned : &plain, NULL, &value, call);
+
+    CHECK(status == CREW_OK || status == CREW_TOO_DEEP || status == CREW_DEADLOCK);
+    CHECK_STATUS(status == CREW_OK ? CREW_OK : error.status, status);
+    CHECK_EQ(value, status == CREW_OK ? 7 : 0);
+    counter_add(status == CREW_OK ? &blocking->ended : &blocking->refused, 1);
+}
+
+CREW_ACTION(calls_blocking, struct blocking *)
+{
+    struct blocking *blocking = *arg;
+
+    (void)context;
+    gate_add(blocking->occupied);
+    gate_wait_for(blocking->occupied, blocking->workers);
+    call_blocking(crew_current_pool(), blocking);
+    return 0;
+}
+
+static void calls_blocking_back(const crew_outcome *outcome, void *user)
+{
+    (void)outcome;
+    call_blocking(crew_current_pool(), user);
+}
+
+/* Each of the three that would be ready only after its callback. */
+static struct blocking blocking_kind(int kind, unsigned workers)
+{
+    return (struct blocking){
+        .workers = workers, .is_map = kind == 0, .is_owned = kind == 1, .occupied = gate_new(), .begun = gate_new()};
+}
+
+static void blocking_free(struct blocking *blocking)
+{
+    gate_free(blocking->occupied);
+    gate_free(blocking->begun);
+}
+
+static void check_refused(crew_pool *pool, int kind, crew_done_fn *on_done)
+{
+    static const crew_job nothing = {do_nothing_fn, 0, 0, "nothing", NULL, NULL};
+    struct blocking blocking = blocking_kind(kind, 0), *address = &blocking;
+
+    CHECK_STATUS(crew_apply_async(pool, on_done ? &nothing : &calls_blocking, &address, NULL,
+                                  CREW_CALL(.on_done = on_done, .user = &blocking)),
+                 CREW_OK);
+    CHECK_STATUS(crew_pool_wait(pool, CREW_FOREVER), CREW_OK);
+    CHECK_EQ(counter_get(&blocking.refused), 1);
+    CHECK_EQ(counter_get(&blocking.called), 0);
+    blocking_free(&blocking);
+}
+
+CONTRACT(a_blocking_call_whose_callback_nobody_could_call_is_refused_before_anything_runs)
+{
+    crew_pool *pool = contract_pool(CREW_OPTIONS(.workers = 1, .spares_max = CREW_NO_SPARES));
+
+    for (int kind = 0; kind < 3; kind++)
+        check_refused(pool, kind, NULL);
+    CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
+}
+
+CONTRACT(a_blocking_call_in_a_callback_that_would_be_ready_after_its_own_is_refused_before_anything_runs)
+{
+    crew_pool *pool = contract_pool(NULL);
+
+    for (int kind = 0; kind < 3; kind++)
+        check_refused(pool, kind, calls_blocking_back);
+    CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
+}
+
+/* All have run by then. Whoever cannot be served goes on, with the value unless the callback has to see that first. */
+CONTRACT_THREADS(blocking_calls_that_all_need_a_callback_end_where_no_thread_is_left_to_call_it)
+{
+    for (int kind = 0; kind < 3; kind++) {
+        crew_pool *pool =
+            contract_pool(CREW_OPTIONS(.workers = 4, .spares_max = CREW_NO_SPARES, .flags = CREW_WORKERS_ONLY));
+        struct blocking blocking = blocking_kind(kind, 4), *address = &blocking;
+
+        for (unsigned i = 0; i < 4; i++)
+            CHECK_STATUS(crew_apply_async(pool, &calls_blocking, &address, NULL, NULL), CREW_OK);
+        CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
+        CHECK_EQ(counter_get(&blocking.called), 4);
+        CHECK_EQ(counter_get(&blocking.ended) + counter_get(&blocking.refused), 4);
+        CHECK(blocking.is_owned ? counter_get(&blocking.refused) >= 1 : counter_get(&blocking.refused) == 0);
+        CHECK_EQ(counter_get(&blocking.dropped), counter_get(&blocking.refused));
+        blocking_free(&blocking);
+    }
+}

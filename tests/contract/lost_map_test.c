@@ -118,8 +118,14 @@ CONTRACT_THREADS(a_map_whose_calling_job_was_the_only_worker_leaves_nothing_behi
         CREW_OPTIONS(.workers = 1, .spares_max = CREW_NO_SPARES, .flags = CREW_WORKERS_ONLY);
 
     check_calls(lone, call_from_job);
-    check_call(lone, call_from_job, (struct lost_call){.n = ITEMS, .chunk = 5, .flags = CREW_READY_AFTER_DONE});
-    check_call(lone, call_from_job, (struct lost_call){.n = 1, .flags = CREW_READY_AFTER_DONE});
+}
+
+CONTRACT_THREADS(a_map_that_would_be_ready_after_its_callback_leaves_nothing_behind_when_its_calling_job_is_lost)
+{
+    const crew_pool_options *options = CREW_OPTIONS(.workers = 2, .spares_max = CREW_NO_SPARES);
+
+    check_call(options, call_from_job, (struct lost_call){.n = ITEMS, .chunk = 5, .flags = CREW_READY_AFTER_DONE});
+    check_call(options, call_from_job, (struct lost_call){.n = 1, .flags = CREW_READY_AFTER_DONE});
 }
 
 /* ---- what runs elsewhere is waited for ---- */
