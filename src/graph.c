@@ -14,6 +14,8 @@
 
 #include "backend.h"
 
+enum { JUDGEMENTS_MAX = 8 };
+
 static struct {
     crewi_lock lock;
     crewi_waiter *waiters;
@@ -184,12 +186,18 @@ static void graph_unlink(const crewi_waiter *waiter)
     *at = waiter->next;
 }
 
-/* The last judgement is the one without endless threads, whose marks are left. */
+/* What moves on between two judgements looks live to the second: then both are repeated, a few times, since judging may itself make a
+ * target move on. The last judgement is the one without endless threads, whose marks are left. */
 static crew_status graph_judge(crewi_waiter *waiter)
 {
-    if (graph_judges_live(waiter, false))
-        return CREW_OK;
-    bool threads_would_do = graph_judges_live(waiter, true);
+    bool threads_would_do = false, has_moved = true;
+    for (unsigned tries = 0; has_moved && tries < JUDGEMENTS_MAX; tries++) {
+        uint32_t before = target_progress(waiter->target);
+        if (graph_judges_live(waiter, false))
+            return CREW_OK;
+        threads_would_do = graph_judges_live(waiter, true);
+        has_moved = threads_would_do && target_progress(waiter->target) != before;
+    }
     (void)graph_judges_live(waiter, false);
     return threads_would_do ? CREW_TOO_DEEP : CREW_DEADLOCK;
 }
