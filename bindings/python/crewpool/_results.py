@@ -140,8 +140,8 @@ _core.configure(
     ForkedError=ForkedError,
 )
 
-# Executors' work is waited for, before anything else of the interpreter ends; thread pools' is dropped. Another interpreter than the
-# main one has no daemons: there thread pools end before their threads are waited for, and after executors.
+# Executors' work is waited for, before anything else of the interpreter ends; thread pools' is dropped. Another interpreter
+# than the main one has no daemons: there thread pools end before their threads are waited for, and after executors.
 if not IS_MAIN_INTERPRETER:
     threading._register_atexit(_core.at_exit, False)
 threading._register_atexit(_core.at_exit, True)

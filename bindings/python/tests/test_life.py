@@ -96,7 +96,8 @@ class SubInterpreters(Case):
         for ending in self.ENDINGS:
             with self.subTest(ending=ending):
                 program = self.PROGRAM.format(last=ending)
-                self.assertEqual(_testcapi.run_in_subinterp("import warnings; warnings.simplefilter('ignore')\n" + program), 0)
+                quietly = "import warnings; warnings.simplefilter('ignore')\n"
+                self.assertEqual(_testcapi.run_in_subinterp(quietly + program), 0)
         with crewpool.ThreadPool(1) as pool:
             self.assertEqual(pool.apply(abs, (-1,)), 1)
 

@@ -101,7 +101,9 @@ class TheSameAnswers(Case):
             told = []
             ready = []
             gate = Gate()
-            result = pool.apply_async(gate, (4,), callback=lambda value: (told.append(value), ready.append(result.ready())))
+            result = pool.apply_async(
+                gate, (4,), callback=lambda value: (told.append(value), ready.append(result.ready()))
+            )
             gate.open()
             result.wait()
             failed = pool.map_async(fail_at(2), [1, 2], 1, None, lambda error: told.append(str(error)))

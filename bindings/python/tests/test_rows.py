@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Where the originals hang, lose results or lie: row by row as in docs/from-python.md, by the issue numbers of CPython."""
+"""Where the originals hang, lose results or lie: the rows of docs/from-python.md, by the issue numbers of CPython."""
 
 import concurrent.futures
 import contextvars
@@ -250,7 +250,8 @@ class ThreadPoolRows(Case):
         child = os.fork()
         if child == 0:
             try:
-                for call in (pending.get, lambda: pool.apply(abs, (1,)), lambda: pool.map(abs, [1]), lambda: next(stream)):
+                waits = pending.get, lambda: pool.apply(abs, (1,)), lambda: pool.map(abs, [1]), lambda: next(stream)
+                for call in waits:
                     self.assertRaises(crewpool.ForkedError, call)
                 pool.terminate()
                 self.assertTrue(pool.join())
