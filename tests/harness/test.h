@@ -130,7 +130,7 @@ struct test_memory {
 void *test_memory_alloc(void *memory, size_t size, size_t align);
 void test_memory_free(void *memory, void *block, size_t size);
 /* It refuses what is larger: a sanitizer's allocator would abort. */
-#define TEST_MEMORY_MAX ((size_t)(SIZE_MAX > UINT32_MAX ? SIZE_MAX >> 20 : SIZE_MAX >> 2))
+#define TEST_MEMORY_MAX ((size_t)(SIZE_MAX > UINT32_MAX ? SIZE_MAX >> 20 : SIZE_MAX >> 4))
 #define TEST_MEMORY(memory) .alloc = test_memory_alloc, .free = test_memory_free, .user = (memory)
 
 #endif
