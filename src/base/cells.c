@@ -561,14 +561,23 @@ static CREWI_RARE void free_outside_slowly(crewi_shard *shard, void *cell, size_
     }
     if (is_handle)
         crewi_shard_count_handle(shard, SIZE_MAX);
-    if (size > CREWI_CELL_SIZE_MAX)
-        block_free(shard, cell, size);
-    else
-        shard_keep_all(shard, crewi_cell_class(size), &cell, 1);
+    shard_keep_all(shard, crewi_cell_class(size), &cell, 1);
+}
+
+/* The user's function is called with nothing taken. */
+static CREWI_RARE void block_free_outside(crewi_shard *shard, void *block, size_t size, bool is_handle)
+{
+    if (is_handle)
+        crewi_shard_count_handle(shard, SIZE_MAX);
+    block_free(shard, block, size);
 }
 
 void crewi_cells_free_outside(crewi_shard *shard, void *cell, size_t size, bool is_handle)
 {
+    if (size > CREWI_CELL_SIZE_MAX) {
+        block_free_outside(shard, cell, size, is_handle);
+        return;
+    }
     struct outlet *outlet = outlet_here(shard->head.cells);
     if (!crewi_favourite_enter(&outlet->favourite)) {
         free_outside_slowly(shard, cell, size, is_handle);
