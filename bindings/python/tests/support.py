@@ -2,6 +2,7 @@
 """What the tests share: a time limit, programs in a process of their own, and gates."""
 
 import faulthandler
+import signal
 import subprocess
 import sys
 import textwrap
@@ -9,6 +10,9 @@ import threading
 import unittest
 
 LIMIT = 60  # seconds, far beyond what any test needs
+
+# A shell starts what it runs in the background with SIGINT ignored, and Python leaves it so.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Case(unittest.TestCase):
