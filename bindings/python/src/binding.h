@@ -107,6 +107,8 @@ typedef struct py_worker {
 
 void py_release(void);
 void py_take(void);
+/* After something whose hooks may have taken it already. */
+void py_take_again(void);
 /* Makes sure that this thread has the GIL; *ret_taken goes to py_return. False: the interpreter is going, keep off. */
 bool py_borrow(bool *ret_taken);
 void py_return(bool taken);

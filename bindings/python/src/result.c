@@ -251,8 +251,7 @@ static bool result_wait_inside(py_result *result, int64_t deadline_ns)
     crew_result *handle = result->told ? result->told : result->handle;
     py_release();
     crew_status status = crew_result_wait(handle, (crew_deadline){deadline_ns});
-    bool taken;
-    (void)py_borrow(&taken); /* the hooks may have taken it */
+    py_take_again();
     bool is_over = status == CREW_OK || status == CREW_TIMEOUT;
     if (!is_over)
         py_raise_status(pool->crew->state, pool->crew, status);

@@ -11,6 +11,7 @@ static _Thread_local struct {
     PyThreadState *released; /* not NULL: py_release was called last */
     int64_t held_since_ns;   /* by the coarse clock: when py_take was called last */
     py_worker *worker;
+    bool is_stranger; /* a worker's thread that Python does not know, or no more: it may only end */
 } here;
 
 static int64_t clock_ns(clockid_t clock)
@@ -49,13 +50,19 @@ void py_take(void)
     here.held_since_ns = py_coarse_now_ns();
 }
 
+void py_take_again(void)
+{
+    if (here.released)
+        py_take();
+}
+
+/* An interpreter that is going ends a worker's thread where its task wants the GIL back: then nobody has it here, whatever was noted. */
 bool py_borrow(bool *ret_taken)
 {
     *ret_taken = here.released != NULL;
-    if (*ret_taken && PY_IS_FINALIZING())
+    if (here.is_stranger || ((*ret_taken || here.worker) && PY_IS_FINALIZING()))
         return false;
-    if (*ret_taken)
-        py_take();
+    py_take_again();
     return true;
 }
 
@@ -147,19 +154,26 @@ static void worker_begin(py_worker *worker)
     Py_XDECREF(nothing);
 }
 
+static py_worker *worker_new(py_crew *crew)
+{
+    py_worker *worker = PY_IS_FINALIZING() ? NULL : calloc(1, sizeof *worker);
+    if (!worker)
+        return NULL;
+    worker->crew = crew;
+    worker->thread_state = PyThreadState_New(crew->interpreter);
+    if (worker->thread_state)
+        return worker;
+    free(worker);
+    return NULL;
+}
+
 int py_hook_worker_init(void *user, int index, void **ret_state)
 {
     (void)index;
-    py_crew *crew = user;
-    py_worker *worker = PY_IS_FINALIZING() ? NULL : calloc(1, sizeof *worker);
+    py_worker *worker = worker_new(user);
+    here.is_stranger = !worker;
     if (!worker)
         return -1;
-    worker->crew = crew;
-    worker->thread_state = PyThreadState_New(crew->interpreter);
-    if (!worker->thread_state) {
-        free(worker);
-        return -1;
-    }
     here.released = worker->thread_state;
     here.worker = worker;
     *ret_state = worker;
@@ -196,6 +210,7 @@ void py_hook_worker_exit(void *user, int index, void *state)
     PyThreadState_Clear(worker->thread_state);
     here.worker = NULL;
     here.released = NULL;
+    here.is_stranger = true;
     PyThreadState_DeleteCurrent();
     atomic_fetch_sub(&worker->crew->attached, 1);
     free(worker);

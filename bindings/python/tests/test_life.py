@@ -34,6 +34,25 @@ class AtExit(Case):
                 """
                 self.assert_program(program, "1")
 
+    def test_tasks_that_go_on_while_the_interpreter_ends_crash_nothing(self):
+        for kind in ("apply_async(busy)", "map_async(busy, [None] * 50, 1)", "imap(busy, [None] * 50)"):
+            with self.subTest(kind=kind):
+                program = f"""
+                import crewpool, threading, time, warnings
+                warnings.simplefilter("ignore")
+                pool, began = crewpool.ThreadPool(2), threading.Semaphore(0)
+                def busy(_=None):
+                    began.release()
+                    while True:
+                        open("/dev/null").close()
+                pending = [pool.{kind} for _ in range(2)]
+                rest = [pool.apply_async(abs, (n,)) for n in range(10000)]
+                began.acquire(), began.acquire()
+                print(1)
+                """
+                for _ in range(5):
+                    self.assert_program(program, "1")
+
     def test_an_executor_finishes_its_work_before_the_exit(self):
         program = """
         import atexit, crewpool
