@@ -14,6 +14,7 @@ class Row(typing.NamedTuple):
     libraries: str = ""  # who is asked unless LIBS= says it; "": all
     together: bool = False  # all libraries sleep at the same time: their samples need not wait for each other
     metric: str = "{}"  # the name of a metric in the table
+    by_name: bool = False  # measured only where BENCH= names it
 
     def name(self, metric):
         """A program's metric as it is called in the table."""
@@ -23,16 +24,21 @@ class Row(typing.NamedTuple):
 
 LIBRARIES = (
     "crewpool crewpool-again tbb tbb-direct gomp libomp glib libuv apr eigen pthreadpool go rayon py-threadpool "
-    "py-executor py-crewpool py-crewpool-executor raw"
+    "py-executor py-crewpool py-crewpool-again py-crewpool-executor py-crewpool-executor-again raw"
 ).split()
 
+# What is measured runs twice, so that the table shows what difference is none.
+TWICE = ("crewpool", "py-crewpool", "py-crewpool-executor")
+AGAIN = "-again"
+
 # Rows of a program under another name: the program, and what is added to its environment.
-ALIASES = {"crewpool-again": ("crewpool", {}), "tbb-direct": ("tbb", {"BENCH_TBB_DIRECT": "1"})}
+ALIASES = {name + AGAIN: (name, {}) for name in TWICE} | {"tbb-direct": ("tbb", {"BENCH_TBB_DIRECT": "1"})}
 
 # Who has a few rows only.
 ONLY = {
     "tbb-direct": ("apply-hot", "apply-cold"),  # the others are the same
     "raw": ("blocking", "start-1", "start-8", "trickle"),
+    **{name + AGAIN: ("python",) for name in TWICE if name.startswith("py-")},
 }
 
 # Who would take minutes: N in one row.
@@ -56,6 +62,13 @@ def crowd(workers):
 def depth(exponent):
     name = f"{{}}-1e{exponent}"
     return Row("depth", "depth", 100, n=10**exponent, libraries="crewpool crewpool-again tbb", metric=name)
+
+
+def python(workload, smoke, n, which="threadpool executor", workers=2, metric="{}"):
+    """The sizes that goals of the Python module speak of."""
+    ours = {"threadpool": "py-crewpool", "executor": "py-crewpool-executor"}
+    names = [f"py-{name} {ours[name]} {ours[name]}{AGAIN}" for name in which.split()]
+    return Row("python", workload, smoke, workers, n, libraries=" ".join(names), metric=metric, by_name=True)
 
 
 ROWS = [
@@ -88,4 +101,13 @@ ROWS = [
     depth(5),
     depth(6),
     depth(7),
+    python("fanout", 100, 10**6, metric="many-{}"),
+    python("handoff-hot", 100, 10**4, metric="one-{}"),
+    python("imap", 100, 10**6, "threadpool", metric="imap-{}"),
+    python("map-cheap", 1000, 10**6, "threadpool", metric="map-{}"),
+    python("create", 3, 200, workers=8, metric="create-{}"),
+    python("start-8", 3, 200, workers=8, metric="start-8-{}"),
+    python("memory", 1000, 10**5, metric="memory-{}"),
+    python("blocking", 100, 2000, workers=64, metric="sleep-{}"),
+    python("mixed", 20, 2000, metric="mixed-{}"),
 ]

@@ -42,7 +42,7 @@ def find_libraries(directory):
     here = pathlib.Path(__file__).resolve().parent
     for name in LIBRARIES:
         program, environment = ALIASES.get(name, (name, {}))
-        script, *arguments = SCRIPTS.get(name, ("",))
+        script, *arguments = SCRIPTS.get(program, ("",))
         path = here / script if script else pathlib.Path(directory).resolve() / f"bench-{program}"
         if path.is_file() and os.access(path, os.X_OK):
             yield Library(name, (str(path), *arguments), environment)

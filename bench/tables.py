@@ -3,9 +3,10 @@
 
 import statistics
 
+from plan import AGAIN, TWICE
 from targets import TARGETS
 
-US, AGAIN = "crewpool", "crewpool-again"
+US = "crewpool"
 
 
 class Results:
@@ -34,14 +35,14 @@ class Results:
         values = self.values(key, library, metric)
         return statistics.median(values) if values else None
 
-    def ours(self, key, metric):
+    def ours(self, key, metric, us=US):
         """crewpool's, of both its rows."""
-        values = self.values(key, US, metric) + self.values(key, AGAIN, metric)
+        values = self.values(key, us, metric) + self.values(key, us + AGAIN, metric)
         return statistics.median(values) if values else None
 
-    def spread(self, key, metric):
+    def spread(self, key, metric, us=US):
         """By how much the two rows of crewpool differ, as a part of the smaller one."""
-        first, again = self.median(key, US, metric), self.median(key, AGAIN, metric)
+        first, again = self.median(key, us, metric), self.median(key, us + AGAIN, metric)
         return abs(first - again) / min(first, again) if first and again else 0
 
 
@@ -85,8 +86,13 @@ def has_ratio(metric):
     return not metric.endswith("-cpu") and metric != "serial"
 
 
+def base_of(results, key):
+    """Whose figure the others are multiples of."""
+    return next((name for name in TWICE if name in results.groups[key]), US)
+
+
 def cells(results, key, library, metric):
-    figure, base = results.median(key, library, metric), results.median(key, US, metric)
+    figure, base = results.median(key, library, metric), results.median(key, base_of(results, key), metric)
     yield digits(figure)
     if has_ratio(metric):
         yield digits(figure / base) if figure is not None and base else "–"
@@ -104,8 +110,9 @@ def group_table(results, key):
     libraries = [library for library, figures in results.groups[key].items() if figures]
     rows = [[name, *(cell for metric in metrics for cell in cells(results, key, name, metric))] for name in libraries]
     yield from table(columns, rows)
-    spreads = (f"{metric} {100 * results.spread(key, metric):.1f} %" for metric in metrics)
-    if results.groups[key].get(AGAIN):
+    us = base_of(results, key)
+    spreads = (f"{metric} {100 * results.spread(key, metric, us):.1f} %" for metric in metrics)
+    if results.groups[key].get(us + AGAIN):
         yield f"A/A spread: {', '.join(spreads)}."
     missing = results.missing.get(key, {})
     if missing:
@@ -122,13 +129,13 @@ def reference(results, target):
     if not target.against:
         return 1
     if target.against.startswith("="):
-        return results.ours(key, target.against[1:])
+        return results.ours(key, target.against[1:], target.of)
     others = [results.median(key, library, target.metric) for library in target.against.split()]
     return min((other for other in others if other is not None), default=None)
 
 
 def measured(results, target):
-    ours, other = results.ours((target.id, target.workers), target.metric), reference(results, target)
+    ours, other = results.ours((target.id, target.workers), target.metric, target.of), reference(results, target)
     return ours / other if ours is not None and other else None
 
 
@@ -152,7 +159,7 @@ def other_name(target):
 
 def target_row(results, target):
     key = target.id, target.workers
-    figure, spread = measured(results, target), results.spread(key, target.metric)
+    figure, spread = measured(results, target), results.spread(key, target.metric, target.of)
     unit = results.units.get((key, target.metric), "")
     return [
         f"{target.id}, {target.metric}" + (f", {target.workers} workers" if target.id == "crowd" else ""),

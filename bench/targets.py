@@ -12,6 +12,14 @@ class Target(typing.NamedTuple):
     aim: float | None = None
     workers: int = 2
     at_least: bool = False  # else at most
+    of: str = "crewpool"
+
+
+def python(metric, must, executor=None, workers=2):
+    """Of the module's thread pool beside the original; `executor` is the limit of the executor."""
+    yield Target("python", metric, "py-threadpool", must, workers=workers, of="py-crewpool")
+    if executor:
+        yield Target("python", metric, "py-executor", executor, workers=workers, of="py-crewpool-executor")
 
 
 TARGETS = [
@@ -64,6 +72,15 @@ TARGETS = [
     Target("fanout", "warm-cpu", "=warm", 2.2),
     Target("stream", "item-cpu", "=item", 2.2),
     Target("handoff-hot", "mean-cpu", "=mean", 2.2),
+    *python("many-cold", 0.1, 0.25),
+    *python("one-mean", 0.2),
+    *python("imap-item", 0.25),
+    *python("map-region", 1.0),
+    Target("python", "map-region", "=map-serial", 1.15, of="py-crewpool"),
+    *python("create-cycle", 0.2, workers=8),
+    *python("memory-bytes", 1 / 3),
+    *python("sleep-total", 1.0, 1.0, workers=64),
+    *python("mixed-region", 1.0, 1.0),
 ]
 
 
