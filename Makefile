@@ -6,6 +6,7 @@
 #   make bench [BENCH=fanout,stream] [LIBS=crewpool,tbb] [REPEAT=5] [FORMAT=tsv] [SMOKE=1]
 #                            measurements beside other pools, about twenty minutes; gets those from Debian, as far as it can
 #   make stress [SECONDS=60] random programs, each replayed by its seed; then faults of the library that tests must notice
+#   make fuzz [SECONDS=60]   inputs that clang's libFuzzer makes up: files, calls, schedules
 #   make install [PREFIX=/usr/local] [LIBDIR=lib] [DESTDIR=]
 
 PREFIX = /usr/local
@@ -23,7 +24,7 @@ INSIDE = --suite unit --suite contract --suite fault --suite stress
 # Newer kernels spread addresses wider than ThreadSanitizer expects; -R stops that, where it is allowed.
 FIXED_ADDRESSES = $(shell setarch -R true 2>/dev/null && echo setarch -R)
 
-.PHONY: help run check check-all check-deps-all asan tsan stress bench python docs install deps fmt clean
+.PHONY: help run check check-all check-deps-all asan tsan stress fuzz bench python docs install deps fmt clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -51,6 +52,9 @@ stress: build/check/build.ninja ## random programs for SECONDS, then faults of t
 	ninja -C build/check tests/stress
 	build/check/tests/stress --seconds=$(SECONDS)
 	scripts/mutations
+
+fuzz: ## what clang's libFuzzer makes up, for SECONDS: files, calls, schedules
+	scripts/fuzz $(SECONDS)
 
 # Its standard output is the table. bench/run gets the variables of make's command line by the environment.
 bench: ## measurements beside other pools, as a table

@@ -227,7 +227,7 @@ crew_status crew_result_wait(crew_result *result, crew_deadline deadline)
 static crew_status result_take(crew_result *result, void *ret_value)
 {
     const crew_job *job = result->job;
-    if (result->task.kind == &crewi_kind_map || job->result_size == 0)
+    if (result->task.kind == &crewi_kind_map)
         return CREW_OK;
     if (job->drop_result && (crewi_atomic_u32_fetch_or(&result->task.state, CREWI_TAKEN) & CREWI_TAKEN))
         return CREW_INVALID;

@@ -144,6 +144,7 @@ static void shard_destroy(const struct crewi_memory *memory, struct crewi_shard 
 {
     for (struct slab *slab = shard->slabs, *next; slab; slab = next) {
         next = slab->next;
+        crewi_cell_open(slab, slab->size);
         crewi_memory_put(memory, slab, slab->size);
     }
     if (crewi_lock_is_held(&shard->lock)) /* in a fork's child: somebody was at the lists */
@@ -218,6 +219,8 @@ static bool shard_grow(struct crewi_shard *shard, size_t cell_size)
 /* Cells of whole cache lines begin with one. */
 static void shard_align(struct crewi_shard *shard, size_t size)
 {
+    if (shard->bump_left == 0) /* and `bump` may be NULL */
+        return;
     size_t gap = size % CREWI_CACHE_LINE == 0 ? (size_t)(-(uintptr_t)shard->bump % CREWI_CACHE_LINE) : 0;
     gap = gap < shard->bump_left ? gap : shard->bump_left;
     shard->bump += gap;
@@ -286,6 +289,7 @@ static void shard_keep(struct crewi_shard *shard, size_t class, void *cell)
         magazine = shard_magazine(shard, class);
         if (!magazine) {
             struct loose_cell *loose = cell;
+            crewi_cell_open(loose, sizeof *loose);
             loose->next = shard->loose[class];
             shard->loose[class] = loose;
             return;
@@ -530,7 +534,10 @@ void *crewi_cells_alloc_slowly(crewi_cells *cells, crewi_cache *cache, unsigned 
     *ret_shard = cache ? cache->shard : &cells->shards[hint % SHARDS];
     if (size > CREWI_CELL_SIZE_MAX)
         return block_alloc(cells, size);
-    return cache ? cache_alloc(cache, crewi_cell_class(size)) : alloc_outside(cells, hint, size, ret_shard);
+    void *cell = cache ? cache_alloc(cache, crewi_cell_class(size)) : alloc_outside(cells, hint, size, ret_shard);
+    if (cell)
+        crewi_cell_born(cell, size);
+    return cell;
 }
 
 static void block_free(crewi_shard *shard, void *block, size_t size)

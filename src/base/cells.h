@@ -7,6 +7,7 @@
 #include <stddef.h>
 
 #include "atomic.h"
+#include "poison.h"
 
 typedef struct crewi_cells crewi_cells;
 typedef struct crewi_shard crewi_shard;
@@ -100,7 +101,9 @@ static inline void *crewi_cells_alloc(crewi_cells *cells, crewi_cache *cache, un
     if (!magazine || magazine->count == 0)
         return crewi_cells_alloc_slowly(cells, cache, hint, size, ret_shard);
     *ret_shard = cache->shard;
-    return magazine->cells[--magazine->count];
+    void *cell = magazine->cells[--magazine->count];
+    crewi_cell_born(cell, size);
+    return cell;
 }
 
 static inline void crewi_cache_count_handle(crewi_cache *cache, size_t delta)
@@ -112,6 +115,8 @@ static inline void crewi_cache_count_handle(crewi_cache *cache, size_t delta)
 /* Any thread, also after orphan; `cache` is the caller's, or NULL. `is_handle`: it was counted as one till now. */
 static inline void crewi_cells_free(crewi_shard *shard, crewi_cache *cache, void *cell, size_t size, bool is_handle)
 {
+    if (size <= CREWI_CELL_SIZE_MAX)
+        crewi_cell_died(cell, size);
     if (!cache) {
         crewi_cells_free_outside(shard, cell, size, is_handle);
         return;

@@ -124,6 +124,35 @@ CONTRACT(a_moved_value_that_nobody_read_is_dropped_though_its_pool_is_gone)
     CHECK_EQ(counter_get(&values_dropped), 1);
 }
 
+static int make_nothing(const void *arg, void *result, void *context)
+{
+    (void)context;
+    CHECK(arg == NULL && result == NULL);
+    return 0;
+}
+
+static void drop_nothing(void *result, void *context)
+{
+    (void)context;
+    CHECK(result == NULL);
+    counter_add(&values_dropped, 1);
+}
+
+CONTRACT(a_value_of_no_bytes_is_moved_like_any_other)
+{
+    static const crew_job nothing = {make_nothing, 0, 0, "nothing", NULL, drop_nothing};
+    crew_pool *pool = contract_pool(NULL);
+    crew_result *result = submit(pool, &nothing, 0);
+    CHECK_STATUS(crew_result_get(result, NULL, CREW_FOREVER), CREW_OK);
+    CHECK_STATUS(crew_result_get(result, NULL, CREW_FOREVER), CREW_INVALID);
+    crew_result_destroy(result);
+    CHECK_STATUS(crew_apply(pool, &nothing, NULL, NULL, NULL), CREW_OK);
+    CHECK_EQ(counter_get(&values_dropped), 0);
+    crew_result_destroy(submit(pool, &nothing, 0));
+    CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
+    CHECK_EQ(counter_get(&values_dropped), 1);
+}
+
 CONTRACT_THREADS(a_result_of_a_terminated_pool_that_is_gone_tells_how_it_ended)
 {
     struct blocker blocker;

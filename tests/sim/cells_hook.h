@@ -16,30 +16,29 @@ static inline bool crewi_atomic_u32_cas_fenced(crewi_atomic_u32 *box, uint32_t *
     return is_done;
 }
 
-#define crewi_cells_alloc crewi_cells_alloc_unseen
-#define crewi_cells_free crewi_cells_free_unseen
-#include "base/cells.h"
-#undef crewi_cells_alloc
-#undef crewi_cells_free
+#define CREWI_POISON_H /* its place is taken */
+#include <stddef.h>
 
 void sim_cell_born(void *cell, size_t size);
 void sim_cell_died(void *cell, size_t size);
 
-static inline void *crewi_cells_alloc(crewi_cells *cells, crewi_cache *cache, unsigned hint, size_t size,
-                                      crewi_shard **ret_shard)
+static inline void crewi_cell_born(void *cell, size_t size)
 {
-    void *cell = crewi_cells_alloc_unseen(cells, cache, hint, size, ret_shard);
-    if (cell && size <= CREWI_CELL_SIZE_MAX)
-        sim_cell_born(cell, size);
-    return cell;
+    sim_cell_born(cell, size);
 }
 
-static inline void crewi_cells_free(crewi_shard *shard, crewi_cache *cache, void *cell, size_t size, bool is_handle)
+static inline void crewi_cell_died(void *cell, size_t size)
 {
-    if (size <= CREWI_CELL_SIZE_MAX)
-        sim_cell_died(cell, size);
-    crewi_cells_free_unseen(shard, cache, cell, size, is_handle);
+    sim_cell_died(cell, size);
 }
+
+/* A link is put into a free cell only where memory may be short, and then the simulation forbids no free cell. */
+static inline void crewi_cell_open(void *memory, size_t size)
+{
+    (void)memory, (void)size;
+}
+
+#include "base/cells.h"
 
 #define crewi_favourite_enter crewi_favourite_enter_uncounted
 #include "platform/favourite.h"

@@ -149,3 +149,39 @@ TEST(a_child_s_memory_goes_with_its_last_handle)
     crewi_cells_forget_handle(shard);
     CHECK_EQ(live_blocks, 0);
 }
+
+#ifdef CREWI_DEBUG
+#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
+int __asan_address_is_poisoned(const volatile void *address);
+
+static bool is_poisoned(const unsigned char *byte)
+{
+    return __asan_address_is_poisoned(byte);
+}
+#else
+static bool is_poisoned(const unsigned char *byte)
+{
+    return *byte == CREWI_POISON;
+}
+#endif
+#endif
+
+TEST(in_debug_builds_nothing_is_left_to_be_read_in_a_cell_that_was_given_back)
+{
+#ifdef CREWI_DEBUG
+    for (size_t size = 8; size <= CREWI_CELL_SIZE_MAX; size += 8) {
+        crewi_shard *shard;
+        crewi_cells *cells = crewi_cells_new(&guarded, NULL);
+        unsigned char *first = filled_cell(cells, NULL, size, &shard), *second = filled_cell(cells, NULL, size, &shard);
+        crewi_cells_free(shard, NULL, first, size, false);
+        CHECK(is_poisoned(first) && is_poisoned(first + size - 1));
+        CHECK(second[0] == 0xC3 && second[size - 1] == 0xC3);
+        CHECK(filled_cell(cells, NULL, size, &shard) == first); /* and may be written to again */
+        crewi_cells_free(shard, NULL, first, size, false);
+        crewi_cells_free(shard, NULL, second, size, false);
+        end(cells);
+    }
+#else
+    test_skip("only in debug builds");
+#endif
+}
