@@ -73,11 +73,10 @@ void crewi_local_init(struct crewi_local *local, crewi_cells *cells, unsigned hi
     local->nest_depth = 0;
 }
 
-/* In a fork's child frames that are in use may be the caller's own. */
 void crewi_local_close(struct crewi_local *local, bool is_forked, bool is_at_rest)
 {
     const struct crewi_memory *memory = crewi_cells_memory(crewi_cells_of(local->cells.shard));
-    if (local->nest && !(is_forked && local->nest_depth > 0))
+    if (local->nest)
         crewi_memory_put(memory, local->nest, sizeof *local->nest);
     if (is_forked)
         crewi_cache_abandon(&local->cells, is_at_rest);

@@ -218,13 +218,20 @@ static void pool_free(crew_pool *pool, bool is_forked)
     pool_delete(pool, is_forked);
 }
 
+/* In a fork's child. What this thread runs may be of this pool, and have its frame there: whoever called it may free the pool later. */
+static void pool_free_forked(crew_pool *pool)
+{
+    if (!crewi_frame_of_pool(crewi_frame_top(), pool))
+        pool_free(pool, true);
+}
+
 crew_status crew_pool_destroy(crew_pool *pool)
 {
     if (!pool)
         return CREW_OK;
     crew_status status = pool_check_outside(pool);
     if (status == CREW_FORKED) {
-        pool_free(pool, true);
+        pool_free_forked(pool);
         return CREW_FORKED;
     }
     if (status != CREW_OK)

@@ -61,9 +61,10 @@ extern "C" {
  * All may be called concurrently with each other on the same object, except that destroy must be the last call on it.
  * None is a cancellation point. Only crew_pool_request_stop and crew_version are async-signal-safe.
  *
- * After fork, in the child, every call on a pool, result or iterator from before returns CREW_FORKED, and destroy frees memory. A job
- * that forks must leave the child by _exit or exec; if its body returns instead, its thread ends there, and with it the child, with
- * status 0 and without running exit handlers. (Records of jobs that were unfinished and larger than 1 KiB are not freed.)
+ * After fork, in the child, every call on a pool, result or iterator from before returns CREW_FORKED, and destroy frees memory (a
+ * pool's not from inside the pool). A job that forks must leave the child by _exit or exec; if its body returns instead, its thread
+ * ends there, and with it the child, with status 0 and without running exit handlers. (Records of jobs that were unfinished and larger
+ * than 1 KiB are not freed.)
  *
  * What cannot be detected, and is forbidden: longjmp or a C++ exception out of a job; destroy while another thread still uses the
  * same handle; a job that waits for another by means of its own (a semaphore, say) when no thread is left to run that one.
@@ -149,7 +150,8 @@ CREW_API crew_status crew_pool_terminate(crew_pool *pool);
 CREW_API crew_status crew_pool_join(crew_pool *pool, crew_deadline deadline);
 
 /* Closes, joins and frees the pool. NULL is fine. Results and iterators stay valid until they are destroyed themselves.
- * CREW_OK: the pool is gone · CREW_DEADLOCK: called from inside it; nothing done · CREW_FORKED: in the child; its memory is freed. */
+ * CREW_OK: the pool is gone · CREW_DEADLOCK: called from inside it; nothing done · CREW_FORKED: in the child; its memory is freed,
+ * unless called from inside it. */
 CREW_API crew_status crew_pool_destroy(crew_pool *pool);
 
 /* crew_pool_info.state */

@@ -592,6 +592,56 @@ CREW_JOB(fork_and_destroy, int, int)
     return 0;
 }
 
+/* In the child its own pool goes while it runs, and it goes on, and returns. */
+CREW_JOB(fork_destroy_and_ask, int, pid_t)
+{
+    crew_pool *pool = crew_current_pool();
+    int worker = crew_worker_index();
+    (void)arg, (void)context;
+    *result = fork();
+    CHECK(*result >= 0);
+    if (*result > 0)
+        return 0;
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    CHECK_STATUS(crew_pool_destroy(pool), CREW_FORKED);
+    CHECK_EQ(crew_should_stop(), 0);
+    CHECK_EQ(crew_worker_index(), worker);
+    CHECK(crew_worker_state() == NULL && crew_current_pool() == pool);
+    CHECK_STATUS(crew_pool_close(pool), CREW_FORKED);
+    return crew_fail(3, "a message of %s", "the child's");
+}
+
+/* Whoever called the job in the child is told so, and may free what the job could not. */
+static void leave_after_a_fork(crew_pool *pool, crew_status status)
+{
+    long before = counter_get(&memory.live_blocks);
+    CHECK_STATUS(status, CREW_FORKED);
+    CHECK_STATUS(crew_pool_destroy(pool), CREW_FORKED);
+    CHECK(counter_get(&memory.live_blocks) < before);
+    _exit(0);
+}
+
+CONTRACT(in_a_child_a_job_that_destroys_its_own_pool_may_ask_about_itself_and_return)
+{
+    crew_pool *pool = contract_pool(CREW_OPTIONS(TEST_MEMORY(&memory)));
+    pid_t parent = getpid(), children[2] = {0};
+    crew_status status = crew_apply(pool, &fork_destroy_and_ask, &(int){0}, &children[0], NULL);
+    if (getpid() != parent)
+        leave_after_a_fork(pool, status);
+    CHECK_STATUS(status, CREW_OK);
+    status = crew_map(pool, &fork_destroy_and_ask, &(int){0}, 1, &children[1], NULL);
+    if (getpid() != parent)
+        leave_after_a_fork(pool, status);
+    CHECK_STATUS(status, CREW_OK);
+    for (int i = 0; i < 2; i++) {
+        int ending = child_status(children[i]);
+        CHECK(WIFEXITED(ending));
+        CHECK_EQ(WEXITSTATUS(ending), 0);
+    }
+    CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
+    CHECK_EQ(counter_get(&memory.live_blocks), 0);
+}
+
 static int wait_for_a_fork(const crew_job *job, void *ret_value)
 {
     crew_result *inner;
