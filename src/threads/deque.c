@@ -19,7 +19,8 @@ static bool deque_has_won(crewi_deque *deque, size_t newest)
     if (newest > top)
         return true;
     bool is_ours = newest == top && crewi_atomic_size_cas(&deque->top, &top, top + 1);
-    crewi_atomic_size_store_relaxed(&deque->bottom, newest + 1); /* relaxed: it is empty, by the old value, too */
+    /* relaxed: it is empty, by the old value, too; and a thief that finds an old top with this fails to move it */
+    crewi_atomic_size_store_relaxed(&deque->bottom, newest + 1);
     return is_ours;
 }
 
@@ -50,7 +51,9 @@ bool crewi_deque_claim(crewi_deque *deque, crewi_task *task, bool *ret_has_entry
     *ret_has_entry = false;
     if (crewi_atomic_ptr_load_relaxed(crewi_deque_place(deque, newest)) != task)
         return crewi_task_claim(task);
-    crewi_atomic_size_store_relaxed(&deque->bottom, newest); /* relaxed: the claim is the fence that pop's store is */
+    /* The claim is the fence that pop's store is. Release: pairs with the load of bottom in steal: a thief that finds this bottom takes entries
+     * which an earlier one, that it need not have seen, has published */
+    crewi_atomic_size_store_release(&deque->bottom, newest);
     bool is_claimed = crewi_task_claim_fenced(task);
     *ret_has_entry = deque_has_won(deque, newest);
     return is_claimed;

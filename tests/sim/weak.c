@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Weak memory, after C11: each location keeps its last stores, in modification order, which is the order in which they were made. A load
+/* Weak memory, after C11, but for release sequences, which are those of C++20: each location keeps its last stores, in modification order, which is the order in which they were made. A load
  * may find any of them that is not hidden by what happens before it: a later store, or a load that found a later one. A load that acquires,
  * of a store that released, learns all that happened before that store; read-modify-writes find the last store, and pass on what it
  * released. A seq_cst load finds nothing older than any seq_cst operation on the same location has found or stored: their total order is
@@ -18,7 +18,6 @@ enum { STORES = 16, SEEN = 32, TABLE = 1 << 16, LOCATIONS = 1 << 14, MESSAGES = 
 struct store {
     uint64_t value;
     const struct sim_clocks *message; /* what a load that acquires learns; NULL: nothing */
-    uint32_t head;                    /* whose release began the sequence that it belongs to, if there is a message */
 };
 
 /* That a thread, at this point of its own past, knew of this store. */
@@ -92,7 +91,7 @@ static void location_begin(struct location *location, const void *object, size_t
     location->size = size;
     location->count = 1;
     location->floor = location->sc_floor = location->seen_count = 0;
-    location->stores[0] = (struct store){value, NULL, 0};
+    location->stores[0] = (struct store){value, NULL};
 }
 
 static struct store *store_at(struct location *location, uint32_t index)
@@ -237,17 +236,15 @@ static const struct sim_clocks *message_new(int order, const struct sim_clocks *
     return message;
 }
 
-/* A release sequence goes on with read-modify-writes, and with stores of the thread that began it (as in C11; later standards have
- * dropped these). */
+/* A release sequence goes on with read-modify-writes, and with nothing else: C11 has the later stores of the thread that began it, too, but
+ * compilers go by the standards that have dropped these. */
 static void location_store(struct location *location, uint64_t value, int order, bool is_update)
 {
     const struct store *before = store_last(location);
-    bool goes_on = before->message && (is_update || (!releases(order) && before->head == sim_self->id));
-    uint32_t head = goes_on && !releases(order) ? before->head : sim_self->id;
-    const struct sim_clocks *message = message_new(order, goes_on ? before->message : NULL);
+    const struct sim_clocks *message = message_new(order, is_update ? before->message : NULL);
     uint32_t index = location->count++;
     uint64_t mask = location->size == 8 ? UINT64_MAX : (UINT64_C(1) << 8 * location->size) - 1;
-    *store_at(location, index) = (struct store){value & mask, message, head};
+    *store_at(location, index) = (struct store){value & mask, message};
     location_note(location, index, order == memory_order_seq_cst);
     if (releases(order))
         sim_self->past.of[sim_self->id]++;
