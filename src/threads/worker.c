@@ -71,15 +71,18 @@ static size_t worker_fetch(crewi_slot *slot, void **ret_tasks)
     return count;
 }
 
-/* The inbox is empty. Takes several at once, and puts all but the oldest where thieves get at them, too. */
+/* The inbox is empty. Takes several at once, and puts all but the oldest where thieves get at them, too. In between nobody saw them: a worker may
+ * have gone to sleep in view of empty queues. So this counts as submitting. */
 static crewi_task *worker_refill(crewi_slot *slot)
 {
     void *tasks[INJECTED_AT_ONCE];
     size_t count = worker_fetch(slot, tasks);
     for (size_t i = 1; i < count; i++) /* now: a task in the inbox may be gone at once */
         crewi_prefetch(tasks[i]);
-    if (count > 1)
-        crewi_deque_fill(&slot->inbox, tasks + 1, count - 1);
+    if (count > 1) {
+        crewi_deque_fill(&slot->inbox, tasks + 1, count - 1); /* [S1] */
+        crewi_work_arrived(slot->engine);                     /* [S2] */
+    }
     return count > 0 ? tasks[0] : NULL;
 }
 

@@ -153,6 +153,55 @@ static void end_first_ran(void)
 
 MODEL(submit_to_a_sleeper, begin_one_asleep, end_first_ran, submit_first);
 
+/* ---- work that is in somebody's hands for a moment ---- */
+
+static crewi_atomic_u32 second_has_run;
+
+/* The first of these has to have the second run beside it; there are two workers. */
+static int wait_for_second(const void *arg, void *result, void *context)
+{
+    (void)arg, (void)result, (void)context;
+    while (!crewi_atomic_u32_load(&second_has_run))
+        (void)crewi_futex_wait(&second_has_run, 0, CREWI_NEVER);
+    return 0;
+}
+
+static int be_the_second(const void *arg, void *result, void *context)
+{
+    (void)arg, (void)result, (void)context;
+    crewi_atomic_u32_store(&second_has_run, 1);
+    crewi_futex_wake_all(&second_has_run);
+    return 0;
+}
+
+static const crew_job first_job = {wait_for_second, 0, 0, "first", NULL, NULL};
+static const crew_job second_job = {be_the_second, 0, 0, "second", NULL, NULL};
+
+/* One worker is awake, and is about to start the other. */
+static void begin_two_awake(void)
+{
+    crewi_atomic_u32_init(&second_has_run, 0);
+    make_pool(2, CREW_WORKERS_ONLY);
+    model_settle();
+    submit_detached(2);
+}
+
+static void submit_two_that_meet(void)
+{
+    WANT(crew_apply_async(pool, &first_job, NULL, NULL, NULL) == CREW_OK);
+    WANT(crew_apply_async(pool, &second_job, NULL, NULL, NULL) == CREW_OK);
+}
+
+/* Whoever takes both out of the hatch runs one, and has another worker look for the other. */
+static void end_both_met(void)
+{
+    WANT(crew_pool_wait(pool, CREW_FOREVER) == CREW_OK);
+    WANT(crewi_atomic_u32_load(&second_has_run) == 1);
+    end_pool();
+}
+
+MODEL_WIDE(two_jobs_taken_at_once_meet, begin_two_awake, end_both_met, submit_two_that_meet);
+
 /* ---- the end ---- */
 
 static void end_accepted_ran(void)
