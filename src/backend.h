@@ -43,9 +43,10 @@ struct crewi_backend {
     /* Some entry that was submitted has become dead. */
     void (*retract)(crew_pool *pool);
 
-    /* An outside thread wants to execute a job; and has executed it. */
-    bool (*enter)(crew_pool *pool);
-    void (*leave)(crew_pool *pool);
+    /* An outside thread wants to execute a job; and has executed it. `desk`: the bit in pool->present of the desk that it wants with
+     * that, and gives back, in the same step; or 0. False: it may not now, or that desk is taken. */
+    bool (*enter)(crew_pool *pool, uint32_t desk);
+    void (*leave)(crew_pool *pool, uint32_t desk);
 
     /* The thread of `frame` (which has_permit) stops executing for a while, and goes on. */
     void (*suspend)(crew_pool *pool, crewi_frame *frame);

@@ -122,7 +122,7 @@ static void helper_end(struct helper *helper)
     if (crewi_pool_is_forked(pool))
         return;
     if (helper->frame.has_permit)
-        pool->backend->leave(pool);
+        pool->backend->leave(pool, 0);
     crewi_cells_leave_pool(pool->cells);
 }
 
@@ -162,7 +162,6 @@ static void visit_end(void *opaque)
     crewi_self_set(visit->frame.outer);
     if (crewi_pool_is_forked(pool))
         return;
-    pool->backend->leave(pool);
     crewi_desk_leave(visit->desk, pool);
 }
 
@@ -188,10 +187,6 @@ bool crewi_visit(crew_pool *pool, void (*body)(void *arg), void (*lost)(void *ar
     visit.desk = crewi_desk_enter(pool);
     if (!visit.desk)
         return false;
-    if (!pool->backend->enter(pool)) {
-        crewi_desk_leave(visit.desk, pool);
-        return false;
-    }
     visit.body = body;
     visit.lost = lost;
     visit.arg = arg;

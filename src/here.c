@@ -33,26 +33,14 @@ static bool here_is_allowed(const crew_pool *pool, const crewi_frame *inside)
 /* An outsider counts as a worker, and borrows what a worker has. */
 static bool here_enter(struct here *here, crew_pool *pool, const crewi_frame *inside)
 {
-    here->desk = NULL;
-    here->frame.has_permit = false;
-    here->frame.local = inside ? inside->local : NULL;
-    if (inside)
-        return true;
-    here->desk = crewi_desk_enter(pool);
-    if (here->desk && pool->backend->enter(pool)) {
-        here->frame.has_permit = true;
-        here->frame.local = &here->desk->local;
-        return true;
-    }
-    if (here->desk)
-        crewi_desk_leave(here->desk, pool);
-    return false;
+    here->desk = inside ? NULL : crewi_desk_enter(pool);
+    here->frame.has_permit = here->desk != NULL;
+    here->frame.local = inside ? inside->local : here->desk ? &here->desk->local : NULL;
+    return inside || here->desk;
 }
 
 static void here_leave(struct here *here, crew_pool *pool)
 {
-    if (here->frame.has_permit)
-        pool->backend->leave(pool);
     if (here->desk)
         crewi_desk_leave(here->desk, pool);
 }

@@ -82,6 +82,10 @@ crewi_range *crewi_map_range_take(crewi_map *map);
 void crewi_map_range_give(crewi_map *map, crewi_range *own);
 /* Claims up to `want` items into frame->range_first … range_end. */
 bool crewi_map_claim(crewi_map *map, crewi_range *own, size_t want, crewi_frame *frame);
+/* Whether such a claim, outside of ranges, would leave nothing behind. */
+bool crewi_map_is_last_claim(const crewi_map *map, size_t want);
+/* The same as claim, of a map that nobody else has, nor had. */
+bool crewi_map_claim_alone(crewi_map *map, size_t want, crewi_frame *frame);
 /* Whether all items are claimed. Never true while one is still to be had. */
 bool crewi_map_is_exhausted(crewi_map *map);
 size_t crewi_map_take_all(crewi_map *map);

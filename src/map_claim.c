@@ -209,6 +209,23 @@ bool crewi_map_claim(crewi_map *map, crewi_range *own, size_t want, crewi_frame 
     return map->ranges_count > 0 && map_claim_locked(map, own, want, frame);
 }
 
+bool crewi_map_is_last_claim(const crewi_map *map, size_t want)
+{
+    /* relaxed: it only grows, and an older value is only taken for more to be left */
+    return map->ranges_count == 0 && map->n - crewi_atomic_size_load_relaxed(&map->cursor) <= want;
+}
+
+bool crewi_map_claim_alone(crewi_map *map, size_t want, crewi_frame *frame)
+{
+    size_t first = crewi_atomic_size_load_relaxed(&map->cursor); /* relaxed, as the store: only we have it */
+    if (first == map->n)
+        return false;
+    frame->range_first = first;
+    frame->range_end = first + size_min(want, map->n - first);
+    crewi_atomic_size_store_relaxed(&map->cursor, frame->range_end);
+    return true;
+}
+
 bool crewi_map_is_exhausted(crewi_map *map)
 {
     if (crewi_atomic_size_load(&map->cursor) < map->n)

@@ -126,11 +126,29 @@ struct part {
     size_t claims;
     int64_t turn_ns;  /* when its turn began; 0: it need not give way */
     int64_t claim_ns; /* adaptive: when it began with what it runs, if that is measured; else 0 */
+    bool is_offered;  /* to others, by an entry that may still be there to be taken back */
+    bool is_alone;    /* nobody else has ever seen the map, or will */
 };
 
-static bool part_claim(const struct part *part, crewi_frame *frame)
+/* An entry that is taken back was in nobody's hands. It is kept, as that of a map that was never offered. */
+static void part_withdraw_offer(struct part *part)
 {
-    return crewi_map_claim(part->map, part->own, part->want, frame);
+    crewi_map *map = part->map;
+    crewi_task *task = &map->result.task;
+    crew_pool *pool = crewi_task_pool(task);
+    part->is_offered = false;
+    part->is_alone = pool->backend->take_back(pool, task);
+    if (part->is_alone) /* relaxed: nobody else reads it */
+        crewi_atomic_u64_store_relaxed(&map->participants, CREWI_MAP_JOINS + 1 + CREWI_MAP_ENTRY_KEPT);
+}
+
+/* What would leave nothing to others is claimed after the offer to them was withdrawn, and then without them. */
+static bool part_claim(struct part *part, crewi_frame *frame)
+{
+    if (part->is_offered && crewi_map_is_last_claim(part->map, part->want))
+        part_withdraw_offer(part);
+    return part->is_alone ? crewi_map_claim_alone(part->map, part->want, frame)
+                          : crewi_map_claim(part->map, part->own, part->want, frame);
 }
 
 static size_t part_adapt(const struct part *part, size_t left, int64_t elapsed_ns)
@@ -243,19 +261,21 @@ bool crewi_map_prepare_part(crewi_map *map)
     return has_more;
 }
 
-/* An entry that is taken back was in nobody's hands: then nobody else has ever seen the map. */
 void crewi_map_take_part(crewi_task *task, crewi_frame *frame)
 {
     crewi_map *map = crewi_map_of(task);
     crew_pool *pool = crewi_task_pool(task);
     struct part part = {.map = map, .own = crewi_map_range_take(map), .want = map->chunk > 0 ? map->chunk : 1};
-    bool has_entry = map_first_claim(map) < map->n;
     frame->range_first = 0;
     frame->range_end = map_first_claim(map);
+    part.is_offered = frame->range_end < map->n;
+    part.is_alone = !part.is_offered;
     if (!part_run(&part, frame))
         return;
     crewi_map_range_give(map, part.own);
-    if (!has_entry || pool->backend->take_back(pool, task)) {
+    if (part.is_offered)
+        part_withdraw_offer(&part);
+    if (part.is_alone) {
         crewi_map_end_alone(map);
     } else {
         crewi_map_leave(map);

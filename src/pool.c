@@ -27,6 +27,7 @@ static void pool_init_words(crew_pool *pool)
     crewi_lock_init(&pool->join_lock);
     crewi_atomic_u32_init(&pool->is_joined, 0);
     crewi_lock_init(&pool->break_lock);
+    crewi_atomic_u32_init(&pool->present, 0);
     crewi_atomic_size_init(&pool->queued, 0);
     crewi_atomic_u32_init(&pool->room, 0);
     crewi_atomic_u32_init(&pool->room_waiters, 0);

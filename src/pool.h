@@ -20,6 +20,13 @@
 #define CREWI_GATE_BROKEN (UINT64_C(1) << 58)
 #define CREWI_GATE_SHUT (CREWI_GATE_CLOSED | CREWI_GATE_TERMINATED | CREWI_GATE_BROKEN)
 
+/* crew_pool.present, one word, so that an outsider who executes takes a permit and a desk in one step:
+ *   bits 0-22  permits out: threads that may execute (the threads backend's, see threads/permit.c)
+ *   bits 23-30 one for each desk: somebody has it
+ *   bit  31    WANTED, the threads backend's, too */
+#define CREWI_DESK_FIRST (UINT32_C(1) << 23)
+#define CREWI_DESK_BITS (((UINT32_C(1) << CREWI_DESKS) - 1) << 23)
+
 /* What is counted for crew_pool_query. What runs is STARTED and then ENDED; what ends without having run is neither. */
 enum crewi_counter { CREWI_STARTED, CREWI_ENDED, CREWI_SUCCEEDED, CREWI_FAILED, CREWI_COUNTERS };
 
@@ -70,14 +77,14 @@ bool crewi_hatch_push_and_unlock(crew_pool *pool, crewi_hatch *hatch, crewi_task
 enum { CREWI_DESKS = 8 };
 
 typedef struct crewi_desk {
-    _Alignas(CREWI_CACHE_LINE) crewi_atomic_u32 is_taken; /* by the thread that may use `local` */
-    struct crewi_local local;
+    _Alignas(CREWI_CACHE_LINE) struct crewi_local local; /* of the thread that has taken it */
 } crewi_desk;
 
 void crewi_desks_init(crew_pool *pool);
 void crewi_desks_close(crew_pool *pool, bool is_forked);
-void crewi_desks_flush(crew_pool *pool);       /* gives the units of the gate back that lie in desks */
-crewi_desk *crewi_desk_enter(crew_pool *pool); /* NULL: taken */
+void crewi_desks_flush(crew_pool *pool); /* gives the units of the gate back that lie in desks */
+/* Together with what backend->enter gives. NULL: it is taken, or nobody may execute now. */
+crewi_desk *crewi_desk_enter(crew_pool *pool);
 void crewi_desk_leave(crewi_desk *desk, crew_pool *pool);
 void crewi_desk_run(crew_pool *pool, void (*body)(crew_pool *pool)); /* with a desk, if there is one to be had */
 
@@ -109,9 +116,11 @@ struct crew_pool {
     crewi_lock break_lock;
     crew_error broken; /* why; written once under break_lock before BROKEN is set */
 
+    _Alignas(CREWI_CACHE_LINE) crewi_atomic_u32 present; /* how many execute, and which desks are taken */
+
     /* queue_max */
-    crewi_atomic_size queued; /* jobs and maps not claimed; kept only with a queue_max */
-    crewi_atomic_u32 room;    /* epoch: +1 when `queued` falls with someone waiting, and when the gate shuts */
+    _Alignas(CREWI_CACHE_LINE) crewi_atomic_size queued; /* jobs and maps not claimed; kept only with a queue_max */
+    crewi_atomic_u32 room; /* epoch: +1 when `queued` falls with someone waiting, and when the gate shuts */
     crewi_atomic_u32 room_waiters;
 
     /* the callback lane */

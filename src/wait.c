@@ -35,7 +35,7 @@ static bool help_from_outside(crewi_task *target)
 {
     crew_pool *pool = crewi_task_pool(target);
     if (!pool->helping || target->kind->is_ready(target) || !target->kind->look(target).has_unstarted ||
-        !pool->backend->enter(pool)) {
+        !pool->backend->enter(pool, 0)) {
         crewi_cells_leave_pool(pool->cells);
         return false;
     }

@@ -209,13 +209,16 @@ static void serial_urge(crew_pool *pool)
     (void)pool; /* no thread to run it */
 }
 
-static bool serial_enter(crew_pool *pool)
+/* Outsiders are lent no desks here. */
+static bool serial_enter(crew_pool *pool, uint32_t desk)
 {
+    (void)desk;
     return serial_try_turn(pool);
 }
 
-static void serial_leave(crew_pool *pool)
+static void serial_leave(crew_pool *pool, uint32_t desk)
 {
+    (void)desk;
     serial_release_turn(pool);
     serial_work_off(pool);
 }

@@ -3,41 +3,54 @@
  * permit up, and takes it again when it goes on. Taking and giving back is one atomic step each, unless somebody waits for one. */
 #include "threads.h"
 
+#define PERMIT_COUNT (CREWI_DESK_FIRST - 1)
+
 #define RESUME_GRACE_NS 10000000 /* how long a job that goes on waits for a permit, see crewi_threads_resume */
 
 unsigned crewi_permits_out(const crewi_engine *engine)
 {
-    return crewi_atomic_u32_load(&engine->permits) & ~CREWI_PERMIT_WANTED;
+    return crewi_atomic_u32_load(&engine->pool->present) & PERMIT_COUNT;
 }
 
-bool crewi_permit_try(crewi_engine *engine)
+/* For new work: WANTED is beyond any number of workers, since who waits comes first. */
+static bool permits_are_left(const crewi_engine *engine, uint32_t present)
 {
-    uint32_t permits = crewi_atomic_u32_load(&engine->permits);
-    while (permits < engine->workers) /* WANTED is beyond any number of workers: who waits comes first */
-        if (crewi_atomic_u32_cas(&engine->permits, &permits, permits + 1))
+    return (present & ~CREWI_DESK_BITS) < engine->workers;
+}
+
+bool crewi_permit_try_with_desk(crewi_engine *engine, uint32_t desk)
+{
+    uint32_t present = crewi_atomic_u32_load(&engine->pool->present);
+    while (permits_are_left(engine, present) && !(present & desk))
+        if (crewi_atomic_u32_cas(&engine->pool->present, &present, (present | desk) + 1))
             return true;
     return false;
 }
 
+bool crewi_permit_try(crewi_engine *engine)
+{
+    return crewi_permit_try_with_desk(engine, 0);
+}
+
 void crewi_permit_take(crewi_engine *engine)
 {
-    (void)crewi_atomic_u32_fetch_add(&engine->permits, 1);
+    (void)crewi_atomic_u32_fetch_add(&engine->pool->present, 1);
 }
 
 bool crewi_permit_is_wanted(const crewi_engine *engine)
 {
     /* relaxed: seen a task later is early enough */
-    return crewi_atomic_u32_load_relaxed(&engine->permits) > engine->workers;
+    return (crewi_atomic_u32_load_relaxed(&engine->pool->present) & ~CREWI_DESK_BITS) > engine->workers;
 }
 
 /* Under the lock: permits that are free go to jobs that wait to go on. False: none is left over for new work. */
 static bool permits_grant(crewi_engine *engine)
 {
     while (engine->resumers) {
-        uint32_t permits = crewi_atomic_u32_load(&engine->permits);
-        if ((permits & ~CREWI_PERMIT_WANTED) >= engine->workers)
+        uint32_t present = crewi_atomic_u32_load(&engine->pool->present);
+        if ((present & PERMIT_COUNT) >= engine->workers)
             return false;
-        if (!crewi_atomic_u32_cas(&engine->permits, &permits, permits + 1))
+        if (!crewi_atomic_u32_cas(&engine->pool->present, &present, present + 1))
             continue;
         crewi_resumer *resumer = engine->resumers;
         engine->resumers = resumer->next;
@@ -47,8 +60,8 @@ static bool permits_grant(crewi_engine *engine)
         crewi_atomic_u32_store(&resumer->is_granted, 1);
         crewi_futex_wake_one(&resumer->is_granted);
     }
-    uint32_t before = crewi_atomic_u32_fetch_and(&engine->permits, ~CREWI_PERMIT_WANTED);
-    return (before & ~CREWI_PERMIT_WANTED) < engine->workers;
+    uint32_t before = crewi_atomic_u32_fetch_and(&engine->pool->present, ~CREWI_PERMIT_WANTED);
+    return (before & PERMIT_COUNT) < engine->workers;
 }
 
 /* Work that came while all permits were taken, or wanted, was left to their holders: whoever frees one has to look. */
@@ -58,13 +71,28 @@ static void permit_look_for_work(crewi_engine *engine)
         crewi_wake_one(engine);
 }
 
+/* True: there was none for new work before [rule R]. */
+static bool permit_put_with_desk(crewi_engine *engine, uint32_t desk)
+{
+    uint32_t before = crewi_atomic_u32_fetch_sub(&engine->pool->present, 1 + desk);
+    if (before & CREWI_PERMIT_WANTED) {
+        crewi_lock_acquire(&engine->lock);
+        (void)permits_grant(engine);
+        crewi_lock_release(&engine->lock);
+    }
+    return !permits_are_left(engine, before);
+}
+
 void crewi_permit_put(crewi_engine *engine)
 {
-    if (!(crewi_atomic_u32_fetch_sub(&engine->permits, 1) & CREWI_PERMIT_WANTED))
-        return;
-    crewi_lock_acquire(&engine->lock);
-    (void)permits_grant(engine);
-    crewi_lock_release(&engine->lock);
+    (void)permit_put_with_desk(engine, 0);
+}
+
+/* While permits were left, no work was left to those who had the others. */
+void crewi_permit_leave(crewi_engine *engine, uint32_t desk)
+{
+    if (permit_put_with_desk(engine, desk))
+        permit_look_for_work(engine);
 }
 
 void crewi_permit_release(crewi_engine *engine)
@@ -96,7 +124,7 @@ static void resume_queue(crewi_engine *engine, crewi_resumer *resumer)
     crewi_lock_acquire(&engine->lock);
     *engine->resumers_end = resumer;
     engine->resumers_end = &resumer->next;
-    (void)crewi_atomic_u32_fetch_or(&engine->permits, CREWI_PERMIT_WANTED);
+    (void)crewi_atomic_u32_fetch_or(&engine->pool->present, CREWI_PERMIT_WANTED);
     bool has_more = permits_grant(engine);
     crewi_lock_release(&engine->lock);
     if (has_more)

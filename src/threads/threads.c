@@ -177,7 +177,6 @@ static crewi_engine *engine_new(crew_pool *pool)
     crewi_atomic_size_init(&engine->dead, 0);
     crewi_atomic_u32_init(&engine->idle_count, 0);
     crewi_atomic_u32_init(&engine->searchers, 0);
-    crewi_atomic_u32_init(&engine->permits, 0);
     crewi_atomic_u32_init(&engine->dozers, 0);
     crewi_atomic_u32_init(&engine->is_stirred, 0);
     crewi_atomic_u32_init(&engine->is_helped, 0);
@@ -488,17 +487,17 @@ static void threads_retract(crew_pool *pool)
 
 /* ---- outside helpers ---- */
 
-static bool threads_enter(crew_pool *pool)
+static bool threads_enter(crew_pool *pool, uint32_t desk)
 {
     crewi_engine *engine = crewi_engine_of(pool);
     if (!crewi_atomic_u32_load_relaxed(&engine->is_helped)) /* relaxed: a hint for idle workers */
         crewi_atomic_u32_store_relaxed(&engine->is_helped, 1);
-    return crewi_permit_try(engine);
+    return crewi_permit_try_with_desk(engine, desk);
 }
 
-static void threads_leave(crew_pool *pool)
+static void threads_leave(crew_pool *pool, uint32_t desk)
 {
-    crewi_permit_release(crewi_engine_of(pool));
+    crewi_permit_leave(crewi_engine_of(pool), desk);
 }
 
 static void threads_query(crew_pool *pool, struct crewi_backend_info *ret_info)

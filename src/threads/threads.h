@@ -56,8 +56,9 @@ typedef struct crewi_resumer {
     crewi_atomic_u32 is_granted;
 } crewi_resumer;
 
-/* crewi_engine.permits:
- *   bits 0-30  permits out: threads that may execute; may exceed `workers` for a while, see crewi_threads_resume
+/* pool->present:
+ *   bits 0-22  permits out: threads that may execute; may exceed `workers` for a while, see crewi_threads_resume
+ *   bits 23-30 desks, see core.h
  *   bit  31    WANTED: jobs wait to go on (`resumers`); set and cleared under the lock. New work gets none meanwhile */
 #define CREWI_PERMIT_WANTED (UINT32_C(1) << 31)
 
@@ -73,9 +74,8 @@ typedef struct crewi_engine {
     crewi_deque guests[CREWI_DESKS]; /* what the jobs of outside helpers submit; owned by who has the desk */
     crewi_atomic_u32 guests_used;    /* bit i: guests[i] was used some time */
     crewi_atomic_size dead;          /* entries that died in some queue since the last compaction */
-    _Alignas(CREWI_CACHE_LINE) crewi_atomic_u32 permits;
-    crewi_atomic_u32 idle_count; /* written under lock; read by submit without it */
-    crewi_atomic_u32 searchers;  /* awake workers that have not found work yet */
+    _Alignas(CREWI_CACHE_LINE) crewi_atomic_u32 idle_count; /* written under lock; read by submit without it */
+    crewi_atomic_u32 searchers;                             /* awake workers that have not found work yet */
     crewi_atomic_u32 dozers;     /* 0 or 1: a worker on the list of sleepers that looks by itself now and then */
     crewi_atomic_u32 is_stirred; /* somebody has left work to the dozer */
     crewi_atomic_u32 is_helped;  /* an outsider has executed */
@@ -112,9 +112,11 @@ void crewi_worker_in_run(crewi_slot *slot, bool running);
 
 /* permit.c */
 bool crewi_permit_try(crewi_engine *engine);
-void crewi_permit_take(crewi_engine *engine); /* beyond the limit, if need be */
-void crewi_permit_put(crewi_engine *engine);  /* the caller looks for work itself */
+bool crewi_permit_try_with_desk(crewi_engine *engine, uint32_t desk); /* both, or none */
+void crewi_permit_take(crewi_engine *engine);                         /* beyond the limit, if need be */
+void crewi_permit_put(crewi_engine *engine);                          /* the caller looks for work itself */
 void crewi_permit_release(crewi_engine *engine);
+void crewi_permit_leave(crewi_engine *engine, uint32_t desk); /* by who entered with it */
 unsigned crewi_permits_out(const crewi_engine *engine);
 bool crewi_permit_is_wanted(const crewi_engine *engine); /* by somebody else than new work, or there are too many */
 void crewi_threads_suspend(crew_pool *pool, crewi_frame *frame);

@@ -366,3 +366,18 @@ static void end_second_told(void)
 }
 
 MODEL_WIDE(a_helper_waits_for_a_callback, begin_told_helping, end_second_told, get_second);
+
+/* ---- an outsider executes ---- */
+
+static void apply_first(void)
+{
+    int number = 0, value = 0;
+    records[0].argument = 10;
+    WANT(crew_apply(pool, &job, &number, &value, NULL) == CREW_OK && value == 100);
+}
+
+/* It may have the only permit when the second job comes: then it wakes the worker when it leaves [rule R]. */
+MODEL(work_that_is_left_to_a_helper, begin_helping, end_both_ran, apply_first, submit_second);
+
+/* What it has taken of the gate in bulk stays with its desk: or the other would wait for ever. */
+MODEL(wait_for_the_pool_against_a_helper, begin_helping, end_pool, apply_first, wait_for_pool);
