@@ -79,25 +79,34 @@ static void item_tell(crew_iterator *iterator, size_t index)
 }
 
 /* The item's last moment with its runner: from here on it is the consumer's. */
-static void item_settle(crew_iterator *iterator, struct crewi_local *local, crewi_item *item, crew_status status)
+static CREWI_USUAL void item_settle(crew_iterator *iterator, struct crewi_local *local, crewi_item *item,
+                                    crew_status status)
 {
     size_t index = item->index;
     crewi_count_by(crewi_task_pool(&iterator->task), local, status == CREW_OK ? CREWI_SUCCEEDED : CREWI_FAILED);
     crewi_item_drop_argument(iterator, item);
-    if (status == CREW_BROKEN)
-        item_keep_pool_error(iterator, item);
     crewi_atomic_u32_store(&item->state, 1 + (uint32_t)status);
     if (!iterator->is_ordered)
         crewi_queue_push(&iterator->done, &item->link);
     item_tell(iterator, index);
 }
 
-static void item_fail(crew_iterator *iterator, crewi_item *item, crew_status status, int code, const crewi_frame *frame)
+static CREWI_RARE void item_fail(crew_iterator *iterator, crewi_item *item, crew_status status, int code,
+                                 const crewi_frame *frame)
 {
     crew_error error;
     crewi_error_from_frame(&error, status, code, frame, iterator->job);
     crewi_failure_keep(&item->failure, crewi_cells_of(iterator->task.shard), &error);
     item_settle(iterator, frame->local, item, status);
+}
+
+/* It has not started, and will not. */
+static CREWI_RARE void item_end(crew_iterator *iterator, struct crewi_local *local, crewi_item *item,
+                                crew_status status)
+{
+    if (status == CREW_BROKEN)
+        item_keep_pool_error(iterator, item);
+    item_settle(iterator, local, item, status);
 }
 
 /* What an item is to end as that has not started: CREW_OK to run it. */
@@ -109,11 +118,11 @@ static crew_status item_verdict(const crew_iterator *iterator)
 }
 
 /* False: this is a fork's child now. */
-static bool item_run(crew_iterator *iterator, crewi_item *item, crewi_frame *frame)
+static CREWI_USUAL bool item_run(crew_iterator *iterator, crewi_item *item, crewi_frame *frame)
 {
     crew_status verdict = item_verdict(iterator);
     if (verdict != CREW_OK)
-        return item_settle(iterator, frame->local, item, verdict), true;
+        return item_end(iterator, frame->local, item, verdict), true;
     frame->index = item->index;
     frame->part = item;
     crewi_frame_forget_message(frame);
@@ -141,7 +150,7 @@ static void chunk_finish(crew_iterator *iterator, struct crewi_local *local)
 }
 
 /* Runs a chunk that the caller has claimed. False: this is a fork's child now. */
-static bool chunk_run(crew_iterator *iterator, crewi_item *item, crewi_frame *frame)
+static CREWI_USUAL bool chunk_run(crew_iterator *iterator, crewi_item *item, crewi_frame *frame)
 {
     crewi_count_by(crewi_task_pool(&iterator->task), frame->local, CREWI_STARTED);
     uint32_t left = crewi_atomic_u32_load_relaxed(&item->count); /* relaxed: claimed */
@@ -163,7 +172,7 @@ static void chunk_end(crew_iterator *iterator, crewi_item *item, crew_status sta
     uint32_t left = crewi_atomic_u32_load_relaxed(&item->count); /* relaxed: claimed */
     for (crewi_link *next; left > 0; left--) {
         next = item->link.next;
-        item_settle(iterator, local, item, status);
+        item_end(iterator, local, item, status);
         item = left > 1 ? CREWI_CONTAINER_OF(next, crewi_item, link) : NULL;
     }
     chunk_finish(iterator, local);

@@ -104,8 +104,6 @@ static int source_pull(crew_iterator *iterator, crewi_item *item, crewi_frame *f
     crewi_frame_forget_message(frame);
     int pulled = iterator->source.pull(iterator->source.user, place);
     frame->part = NULL;
-    if (crewi_task_is_forked(&iterator->task))
-        return 0;
     if (pulled == 0 || pulled == 1)
         return pulled;
     crewi_error_from_frame(ret_error, CREW_FAILED, pulled, frame, iterator->job);
@@ -255,7 +253,7 @@ static void pull_chunks(crew_iterator *iterator, crewi_frame *frame, size_t chun
     for (size_t i = 0; goes_on && i < chunks_max && pull_has_room(iterator); i++) {
         for (size_t left = iterator->chunk_size; goes_on && left > 0; left--)
             goes_on = chunk_pull(iterator, left == 1, frame);
-        if (crewi_task_is_forked(&iterator->task))
+        if (!goes_on && crewi_task_is_forked(&iterator->task))
             return;
         pull_publish(iterator);
     }
@@ -302,11 +300,8 @@ static void iterator_call_counted(crew_iterator *iterator, enum crewi_where wher
     crewi_submit(pool, &iterator->task, where);
 }
 
-/* A worker that comes clears `call` before it looks, and we look at it after there is something to be seen. */
-void crewi_iterator_call(crew_iterator *iterator, enum crewi_where where)
+void crewi_iterator_call_now(crew_iterator *iterator, enum crewi_where where)
 {
-    if (crewi_atomic_u32_load(&iterator->call))
-        return;
     crewi_gate_enter_inside(crewi_task_pool(&iterator->task));
     iterator_call_counted(iterator, where);
 }

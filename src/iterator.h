@@ -57,6 +57,7 @@ struct crew_iterator {
     size_t refill; /* so many places are free before a worker is called to pull, unless somebody waits */
     size_t item_size, slab_items;
     bool is_ordered;
+    crewi_atomic_ptr ring; /* written by the puller, seldom */
     /* guarded by the pool's iterators_lock */
     struct crew_iterator **list; /* of the pool's two lists the one it is in, or NULL */
     struct crew_iterator *list_previous, *list_next;
@@ -66,7 +67,6 @@ struct crew_iterator {
     crewi_atomic_u64 arrived;
     crewi_atomic_u64
         published; /* kept only where chunks have several items: what has arrived in whole chunks, or after a cut */
-    crewi_atomic_ptr ring;
     uint64_t taken_seen; /* taken, some time ago */
     crewi_slab *slabs;
     size_t slab_used; /* items of the newest slab that have been used */
@@ -121,7 +121,12 @@ bool crewi_line_arrive(crew_iterator *iterator);
 /* What has arrived is a chunk. False: nothing, or somebody else has published it. */
 bool crewi_line_publish(crew_iterator *iterator);
 /* Whether a chunk has not started. */
-bool crewi_line_has_unstarted(const crew_iterator *iterator);
+static inline bool crewi_line_has_unstarted(const crew_iterator *iterator)
+{
+    return crewi_atomic_u64_load(&iterator->claimed) < crewi_line_published(iterator) ||
+           crewi_atomic_u32_load(&iterator->has_rests);
+}
+
 /* The first item of a chunk that is the caller's now to run or end; NULL: all have started. */
 crewi_item *crewi_line_claim(crew_iterator *iterator);
 /* The same, but only of the chunk that begins at this position. */
@@ -165,7 +170,13 @@ void crewi_chunk_lost(crew_iterator *iterator, crewi_item *item, crewi_frame *fr
 
 void crewi_iterator_wake(crew_iterator *iterator);
 /* Sees to it that a worker comes and looks. The pool must be held open. */
-void crewi_iterator_call(crew_iterator *iterator, enum crewi_where where);
+void crewi_iterator_call_now(crew_iterator *iterator, enum crewi_where where);
+/* A worker that comes clears `call` before it looks, and we look at it after there is something to be seen. */
+static inline void crewi_iterator_call(crew_iterator *iterator, enum crewi_where where)
+{
+    if (!crewi_atomic_u32_load(&iterator->call))
+        crewi_iterator_call_now(iterator, where);
+}
 /* The last call, if it has not been answered, is void: the iterator is destroyed, and all has been ended. */
 void crewi_iterator_withdraw(crew_iterator *iterator);
 /* Sees to it that items are pulled, if they should be. Holds no lock; the pool must be held. */

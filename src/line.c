@@ -108,34 +108,46 @@ void crewi_line_put(crew_iterator *iterator, uint64_t position, crewi_item *item
     crewi_atomic_ptr_store_relaxed(ring_place(line_ring(iterator), position), item); /* relaxed: told by `taken` */
 }
 
-static bool line_is_full(crew_iterator *iterator, uint64_t position)
+/* The item that was used at this position before; NULL: none, or the ring seems to be full. */
+static crewi_item *line_used(const crew_iterator *iterator, uint64_t position)
 {
-    const crewi_ring *ring = line_ring(iterator);
-    if (ring && position - iterator->taken_seen >= ring->capacity)
-        iterator->taken_seen = crewi_atomic_u64_load(&iterator->taken);
-    return !ring || position - iterator->taken_seen >= ring->capacity;
+    crewi_ring *ring = line_ring(iterator);
+    if (!ring || position - iterator->taken_seen >= ring->capacity)
+        return NULL;
+    return crewi_atomic_ptr_load_relaxed(ring_place(ring, position)); /* relaxed: who took it told us so by `taken` */
 }
 
-crewi_item *crewi_line_next(crew_iterator *iterator, unsigned ahead)
+static crewi_item *item_prepare(crewi_item *item, uint64_t position)
 {
-    uint64_t position = crewi_line_arrived(iterator) + ahead;
-    if (line_is_full(iterator, position) && !line_grow(iterator, position))
-        return NULL;
-    crewi_atomic_ptr *place = ring_place(line_ring(iterator), position);
-    crewi_item *item = crewi_atomic_ptr_load_relaxed(place); /* relaxed: whoever took it told us so by `taken` */
-    bool is_new = !item;
-    if (is_new)
-        item = line_item_new(iterator);
-    if (!item)
-        return NULL;
     item->link.next = NULL;
     item->index = (size_t)position;
     crewi_failure_init(&item->failure);
     crewi_atomic_u32_store_relaxed(&item->state, 0);
     crewi_atomic_u32_store_relaxed(&item->count, 1);
-    if (is_new) /* pairs with crewi_line_at: who looks for an older item of this place may find this one */
-        crewi_atomic_ptr_store_release(place, item);
     return item;
+}
+
+static CREWI_RARE crewi_item *line_next_slowly(crew_iterator *iterator, uint64_t position)
+{
+    iterator->taken_seen = crewi_atomic_u64_load(&iterator->taken);
+    const crewi_ring *ring = line_ring(iterator);
+    bool is_full = !ring || position - iterator->taken_seen >= ring->capacity;
+    if (is_full && !line_grow(iterator, position))
+        return NULL;
+    crewi_item *item = line_used(iterator, position);
+    if (item)
+        return item_prepare(item, position);
+    item = line_item_new(iterator);
+    if (item) /* pairs with crewi_line_at: who looks for an older item of this place may find this one */
+        crewi_atomic_ptr_store_release(ring_place(line_ring(iterator), position), item_prepare(item, position));
+    return item;
+}
+
+crewi_item *crewi_line_next(crew_iterator *iterator, unsigned ahead)
+{
+    uint64_t position = crewi_line_arrived(iterator) + ahead;
+    crewi_item *item = line_used(iterator, position);
+    return item ? item_prepare(item, position) : line_next_slowly(iterator, position);
 }
 
 bool crewi_line_arrive(crew_iterator *iterator)
@@ -160,14 +172,8 @@ bool crewi_line_publish(crew_iterator *iterator)
 
 /* ---- claiming ---- */
 
-bool crewi_line_has_unstarted(const crew_iterator *iterator)
-{
-    return crewi_atomic_u64_load(&iterator->claimed) < crewi_line_published(iterator) ||
-           crewi_atomic_u32_load(&iterator->has_rests);
-}
-
 /* What is read of a place or an item that somebody else claims meanwhile means nothing, but then the CAS fails. */
-static crewi_item *line_try(crew_iterator *iterator, uint64_t *position)
+static inline crewi_item *line_try(crew_iterator *iterator, uint64_t *position)
 {
     crewi_item *item = crewi_line_at(iterator, *position);
     /* relaxed: as old as the place; what may have changed since is not claimed */
@@ -190,11 +196,9 @@ static crewi_item *chunk_after(crewi_item *item)
 }
 
 /* The first rest, or that which begins with this index. */
-static crewi_item *line_take_rest(crew_iterator *iterator, const uint64_t *index)
+static CREWI_RARE crewi_item *line_take_rest(crew_iterator *iterator, const uint64_t *index)
 {
     crewi_item *found = NULL, *before = NULL;
-    if (!crewi_atomic_u32_load(&iterator->has_rests))
-        return NULL;
     crewi_lock_acquire(&iterator->lock);
     for (found = iterator->rests; found && index && found->index != *index; found = chunk_after(found))
         before = found;
@@ -209,7 +213,7 @@ static crewi_item *line_take_rest(crew_iterator *iterator, const uint64_t *index
 
 crewi_item *crewi_line_claim(crew_iterator *iterator)
 {
-    crewi_item *item = line_take_rest(iterator, NULL);
+    crewi_item *item = crewi_atomic_u32_load(&iterator->has_rests) ? line_take_rest(iterator, NULL) : NULL;
     uint64_t position = crewi_atomic_u64_load(&iterator->claimed);
     while (!item && position < crewi_line_published(iterator))
         item = line_try(iterator, &position);
@@ -220,7 +224,7 @@ crewi_item *crewi_line_claim_at(crew_iterator *iterator, uint64_t position)
 {
     uint64_t claimed = crewi_atomic_u64_load(&iterator->claimed);
     if (claimed > position)
-        return line_take_rest(iterator, &position);
+        return crewi_atomic_u32_load(&iterator->has_rests) ? line_take_rest(iterator, &position) : NULL;
     return claimed == position && position < crewi_line_published(iterator) ? line_try(iterator, &position) : NULL;
 }
 
