@@ -88,7 +88,7 @@ void crewi_permit_put(crewi_engine *engine)
     (void)permit_put_with_desk(engine, 0);
 }
 
-/* While permits were left, no work was left to those who had the others. */
+/* Where permits were left, work that came has woken somebody, or is watched [S2]. */
 void crewi_permit_leave(crewi_engine *engine, uint32_t desk)
 {
     if (permit_put_with_desk(engine, desk))
@@ -113,7 +113,7 @@ void crewi_threads_suspend(crew_pool *pool, crewi_frame *frame)
         engine->suspended++;
         crewi_lock_release(&engine->lock);
     }
-    crewi_permit_release(engine);
+    crewi_permit_leave(engine, 0);
     if (slot)
         crewi_engine_ensure_reserve(engine);
 }

@@ -115,8 +115,8 @@ bool crewi_permit_try(crewi_engine *engine);
 bool crewi_permit_try_with_desk(crewi_engine *engine, uint32_t desk); /* both, or none */
 void crewi_permit_take(crewi_engine *engine);                         /* beyond the limit, if need be */
 void crewi_permit_put(crewi_engine *engine);                          /* the caller looks for work itself */
-void crewi_permit_release(crewi_engine *engine);
-void crewi_permit_leave(crewi_engine *engine, uint32_t desk); /* by who entered with it */
+void crewi_permit_leave(crewi_engine *engine, uint32_t desk);         /* looks for work if none was left [rule R] */
+void crewi_permit_release(crewi_engine *engine);                      /* looks in any case */
 unsigned crewi_permits_out(const crewi_engine *engine);
 bool crewi_permit_is_wanted(const crewi_engine *engine); /* by somebody else than new work, or there are too many */
 void crewi_threads_suspend(crew_pool *pool, crewi_frame *frame);
