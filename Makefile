@@ -16,7 +16,7 @@ DIR = $(firstword $(wildcard /usr/share/doc /usr/include) .)
 WORDCOUNT = $(wildcard examples/wordcount/*.c)
 LIBRARY = $(wildcard include/crewpool/*.h src/*.[ch] src/*/*.[ch])
 
-SETUP_check =
+SETUP_check = -Dpython=auto
 SETUP_bench = --buildtype=plain -Dc_args=-O2 -Dcpp_args=-O2 -Dhardening=false -Dtests=false -Dexamples=false -Dbench=true
 SETUP_asan = -Dexamples=false -Db_sanitize=address,undefined -Db_lundef=false
 SETUP_tsan = -Dexamples=false -Db_sanitize=thread -Db_lundef=false
