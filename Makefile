@@ -87,6 +87,7 @@ deps: ## get what check needs from Debian's packages
 check-deps-all:
 	scripts/deps all
 	scripts/deps machines
+	scripts/deps python-tests
 
 fmt: ## clang-format over all C
 	find include src tests examples bench bindings \( -name '*.[ch]' -o -name '*.cpp' \) -exec clang-format -i {} +
