@@ -7,6 +7,7 @@
 #                            measurements beside other pools, about twenty minutes; gets those from Debian, as far as it can
 #   make stress [SECONDS=60] random programs, each replayed by its seed; then faults of the library that tests must notice
 #   make fuzz [SECONDS=60]   inputs that clang's libFuzzer makes up: files, calls, schedules
+#   make coverage           which lines and branches of the library its tests run: some three minutes
 #   make install [PREFIX=/usr/local] [LIBDIR=lib] [DESTDIR=]
 
 PREFIX = /usr/local
@@ -25,7 +26,7 @@ INSIDE = --suite unit --suite contract --suite fault --suite stress
 # Newer kernels spread addresses wider than ThreadSanitizer expects; -R stops that, where it is allowed.
 FIXED_ADDRESSES = $(shell setarch -R true 2>/dev/null && echo setarch -R)
 
-.PHONY: help run check check-all check-deps-all asan tsan stress fuzz bench python docs install deps fmt clean
+.PHONY: help run check check-all check-deps-all asan tsan stress fuzz bench coverage python docs install deps fmt clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -64,6 +65,9 @@ bench: ## measurements beside other pools, as a table
 	    ninja -C build/bench bench/bench-crewpool && \
 	    { ninja -C build/bench -k 0 || echo "what could not be built is left out"; }; } >&2
 	@bench/run build/bench/bench
+
+coverage: ## which lines and branches of src/ the tests run
+	@scripts/coverage
 
 PYTHON = /usr/bin/python3
 python: ## the Python module: built, installed into build/python and tested

@@ -312,7 +312,8 @@ static void apply_submit(crew_pool *pool, crew_result *result, bool run_here)
 {
     if (!run_here) {
         crewi_submit(pool, &result->task, CREWI_NEXT);
-    } else if (crewi_cells_enter_pool(pool->cells)) {
+    } else {
+        (void)crewi_cells_enter_pool(pool->cells); /* the caller keeps the pool */
         (void)crewi_run_as_helper(apply_run_here, &result->task, false);
     }
 }

@@ -37,7 +37,8 @@ struct crewi_backend {
     /* The same as submit with CREWI_NEXT, where the caller's `local` is known. NULL where hatch_pushed is. */
     void (*spawn)(crew_pool *pool, const struct crewi_local *local, crewi_task *task);
 
-    /* An entry that was submitted as CREWI_OFFERED, once: the caller's again, as if it had never been submitted. False: it has gone on. */
+    /* An entry that was submitted as CREWI_OFFERED, once: the caller's again, as if it had never been submitted. False: it has gone on.
+     * NULL where hatch_pushed is: nothing is submitted like that. */
     bool (*take_back)(crew_pool *pool, crewi_task *task);
 
     /* Some entry that was submitted has become dead. */

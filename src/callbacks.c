@@ -81,31 +81,13 @@ static bool lane_run(crewi_task *task, crewi_frame *frame)
     return false;
 }
 
-static bool lane_end(crewi_task *task, crew_status status)
-{
-    (void)status; /* callbacks are called whatever happens to the pool */
-    lane_submit(crewi_task_pool(task));
-    return false;
-}
-
-static bool lane_is_dead(const crewi_task *task)
-{
-    (void)task;
-    return false;
-}
-
 static void lane_lost(crewi_task *task, crewi_frame *frame)
 {
     lane_done(crewi_task_pool(task), frame->part, false);
 }
 
-static void lane_free(crewi_task *task)
-{
-    (void)task; /* part of the pool */
-}
-
-static const struct crewi_task_kind kind_lane = {
-    .run = lane_run, .end = lane_end, .is_dead = lane_is_dead, .lost = lane_lost, .free = lane_free};
+/* What is urgent is neither swept nor compacted: callbacks are called whatever happens to the pool. */
+static const struct crewi_task_kind kind_lane = {.run = lane_run, .lost = lane_lost};
 
 void crewi_lane_init(crew_pool *pool)
 {

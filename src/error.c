@@ -71,8 +71,6 @@ static const char *error_default_message(crew_status status)
     case CREW_WORKER_LOST: return "the thread that ran it has ended";
     case CREW_TIMEOUT: return "the deadline passed";
     case CREW_END: return "there are no more items";
-    case CREW_BUSY: return "not ready yet";
-    case CREW_CLOSED: return "the pool is closed";
     case CREW_DEADLOCK: return "the wait would never end: what it waits for waits for the waiter";
     case CREW_TOO_DEEP: return "the wait could not be served: no stack is left to help on, and no thread to stand in";
     case CREW_NO_MEMORY: return "out of memory";

@@ -254,8 +254,6 @@ crew_status crewi_place_take(crew_pool *pool, const crew_call *call, bool *ret_r
 
 void crewi_place_give(crew_pool *pool)
 {
-    if (pool->options.queue_max == 0)
-        return;
     (void)crewi_atomic_size_fetch_sub(&pool->queued, 1);
     if (crewi_atomic_u32_load(&pool->room_waiters) > 0) {
         (void)crewi_atomic_u32_fetch_add(&pool->room, 1);

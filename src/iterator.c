@@ -288,14 +288,16 @@ static void iterator_take(crew_iterator *iterator, void *ret_value, struct taken
         crewi_iterator_wake(iterator); /* other consumers wait for another item now, which may depend on others */
 }
 
-/* Makes sure that pulling goes on; after the pool's end there is nothing to go on. */
-static void iterator_go_on(crew_iterator *iterator)
+/* Makes sure that pulling goes on; after the pool's end there is nothing to go on. False: what a pool without threads has run for that has
+ * forked, and this is the child. */
+static bool iterator_go_on(crew_iterator *iterator)
 {
     crewi_cells *cells = crewi_cells_of(iterator->task.shard);
-    if (!crewi_cells_enter_pool(cells))
-        return;
-    crewi_iterator_kick(iterator);
-    crewi_cells_leave_pool(cells);
+    if (crewi_cells_enter_pool(cells)) {
+        crewi_iterator_kick(iterator);
+        crewi_cells_leave_pool(cells);
+    }
+    return !crewi_task_is_forked(&iterator->task);
 }
 
 static crew_status iterator_deliver(crew_iterator *iterator, struct taken *taken, size_t *ret_index,
@@ -325,7 +327,8 @@ static crew_status iterator_refuse(crew_iterator *iterator, crew_status status, 
 /* No memory for an item when it was due: tries once more. True: something comes now. */
 static bool iterator_retry(crew_iterator *iterator)
 {
-    iterator_go_on(iterator);
+    if (!iterator_go_on(iterator))
+        return false;
     crewi_lock_acquire(&iterator->lock);
     bool comes = !iterator_is_dry(iterator);
     crewi_lock_release(&iterator->lock);
@@ -356,11 +359,10 @@ crew_status crew_iterator_next(crew_iterator *iterator, void *ret_value, size_t 
     for (bool has_retried = false;;) {
         struct taken taken;
         iterator_take(iterator, ret_value, &taken);
-        if (taken.wants_pull)
-            iterator_go_on(iterator);
+        bool is_parent = !taken.wants_pull || iterator_go_on(iterator);
         if (taken.is_item)
             return iterator_deliver(iterator, &taken, ret_index, ret_error);
-        crew_status status = taken.status;
+        crew_status status = is_parent ? taken.status : CREW_FORKED;
         if (status == CREW_NO_MEMORY && !has_retried) {
             has_retried = iterator_retry(iterator);
             if (has_retried)

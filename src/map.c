@@ -303,9 +303,8 @@ static void map_run_here(crewi_map *map)
 {
     crewi_task *task = &map->result.task;
     map_keep_entry(map);
-    if (!crewi_cells_enter_pool(crewi_cells_of(task->shard)))
-        return;
-    crewi_run_as_helper(map_help_body, task, false);
+    (void)crewi_cells_enter_pool(crewi_cells_of(task->shard)); /* the caller keeps the pool */
+    (void)crewi_run_as_helper(map_help_body, task, false);
     if (!crewi_task_is_forked(task))
         map_give_up_entry(map);
 }

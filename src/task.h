@@ -69,13 +69,13 @@ struct crewi_task_kind {
     /* A backend popped this entry: run it if it is still to be run. True: the entry went with it; false: the backend still has
      * to drop it. */
     bool (*run)(crewi_task *task, crewi_frame *frame);
-    /* The pool ends early: end what has not started, as `status`. Likewise. */
+    /* The pool ends early: end what has not started, as `status`. Likewise. (This and the next are NULL in a kind that is only urgent.) */
     bool (*end)(crewi_task *task, crew_status status);
     /* This entry has nothing left to do. */
     bool (*is_dead)(const crewi_task *task);
     /* User code run for this task, in `frame`, ended its thread: settle it. */
     void (*lost)(crewi_task *task, crewi_frame *frame);
-    /* The last reference is gone. */
+    /* The last reference is gone. (NULL in a kind that keeps one.) */
     void (*free)(crewi_task *task);
 
     /* As the target of a wait (NULL in a kind that nobody waits for): */

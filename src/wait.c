@@ -181,26 +181,28 @@ static bool wait_is_over(int64_t deadline_ns)
     return deadline_ns <= 0 || (deadline_ns != CREWI_NEVER && crewi_clock_now_ns() >= deadline_ns);
 }
 
+/* In a fork's child, to which a job that helped may have come back, the target is the parent's: it is not even looked at, since another
+ * thread of the parent may have had its lock. */
 crew_status crewi_wait(crewi_task *target, int64_t deadline_ns, unsigned flags)
 {
-    while (!target->kind->is_ready(target)) {
-        bool is_inside = crewi_frame_top() != NULL;
-        if (crewi_task_is_forked(
-                target)) /* since a job that helped came back from fork: its siblings are the parent's */
+    for (;;) {
+        if (crewi_task_is_forked(target))
             return CREW_FORKED;
+        if (target->kind->is_ready(target))
+            return CREW_OK;
+        bool is_inside = crewi_frame_top() != NULL;
         if (deadline_ns == CREWI_NEVER && (crewi_help(target) || (is_inside && wait_help_along(target))))
             continue;
         if (wait_is_over(deadline_ns))
             return CREW_TIMEOUT;
         crew_status status = wait_sleeping(target, deadline_ns, flags, is_inside);
         if (status == CREW_TIMEOUT && target->kind->is_ready(target))
-            break;
+            return CREW_OK;
         if (status == CREW_TOO_DEEP && crewi_help(target)) /* what was not there a moment ago */
             continue;
         if (status != CREW_OK)
             return status;
     }
-    return CREW_OK;
 }
 
 crew_status crewi_wait_for_callback_check(crew_pool *pool)

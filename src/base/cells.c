@@ -321,14 +321,14 @@ static void shard_keep_all(struct crewi_shard *shard, size_t class, void **cells
         cells_discount(shard->head.cells, count);
 }
 
-/* A filled magazine goes in; an empty one comes out, if `wants_another` and there is memory. */
+/* A filled magazine goes in; an empty one comes out, if `wants_another` and there is memory. Caches are closed before orphans are made. */
 static struct crewi_magazine *shard_put_magazine(struct crewi_shard *shard, size_t class,
                                                  struct crewi_magazine *magazine, bool wants_another)
 {
     size_t count = magazine->count;
     crewi_lock_acquire(&shard->lock);
-    bool is_orphan = shard->is_orphan;
-    if (is_orphan || count == 0) {
+    CREWI_ASSERT(!shard->is_orphan);
+    if (count == 0) {
         shard_take_back(shard, magazine);
     } else {
         magazine->next = shard->filled[class];
@@ -337,8 +337,6 @@ static struct crewi_magazine *shard_put_magazine(struct crewi_shard *shard, size
     }
     struct crewi_magazine *another = wants_another ? shard_magazine(shard, class) : NULL;
     crewi_lock_release(&shard->lock);
-    if (is_orphan && count > 0)
-        cells_discount(shard->head.cells, count);
     return another;
 }
 

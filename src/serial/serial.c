@@ -190,13 +190,6 @@ static bool serial_claim(const struct crewi_local *local, crewi_task *task, bool
     return crewi_task_claim(task);
 }
 
-static bool serial_take_back(crew_pool *pool, crewi_task *task)
-{
-    (void)pool;
-    (void)task;
-    return false;
-}
-
 static void serial_retract(crew_pool *pool)
 {
     (void)pool;
@@ -317,7 +310,6 @@ const struct crewi_backend crewi_backend_serial = {
     .open = serial_open,
     .submit = serial_submit,
     .claim = serial_claim,
-    .take_back = serial_take_back,
     .retract = serial_retract,
     .enter = serial_enter,
     .leave = serial_leave,

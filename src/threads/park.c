@@ -107,8 +107,6 @@ void crewi_work_arrived(crewi_engine *engine)
 /* A searcher that found work wakes the next one, if there is more: so that wakes follow the work, one after the other. */
 void crewi_found_work(crewi_slot *slot)
 {
-    if (!slot->is_searching)
-        return;
     crewi_engine *engine = slot->engine;
     slot->is_searching = false;
     (void)crewi_atomic_u32_fetch_sub(&engine->searchers, 1);

@@ -296,6 +296,7 @@ static bool worker_retire(crewi_slot *slot)
     crewi_lock_acquire(&engine->lock);
     engine->arriving -= slot->is_arriving;
     engine->initialised -= slot->is_initialised;
+    slot->is_arriving = slot->is_initialised = false; /* a lost worker that goes on retires twice */
     engine->alive--;
     engine->is_taken[slot->index] = false;
     bool is_last = engine->alive == 0 || (!engine->is_open && engine->arriving == 0);
@@ -358,20 +359,21 @@ static void lost_go_on(crewi_slot *slot)
     (void)worker_retire(slot);
 }
 
+/* In worker_init or worker_exit. */
+static bool lost_is_in_hook(const crewi_slot *slot)
+{
+    return slot->frame.is_on_stack && slot->frame.kind == CREWI_FRAME_INIT;
+}
+
 static void lost_settle(crewi_slot *slot)
 {
-    bool was_hook = slot->frame.is_on_stack && slot->frame.kind == CREWI_FRAME_INIT;
+    bool was_hook = lost_is_in_hook(slot);
     crewi_nest_lost(&slot->local, 0);
     crewi_self_set(&slot->base);
-    if (!was_hook) {
-        crewi_frame_lost(&slot->frame);
-    } else {
+    if (was_hook)
         crewi_frame_leave(&slot->frame);
-        crew_error error;
-        crewi_error_from_frame(&error, CREW_WORKER_LOST, 0, &slot->frame, NULL);
-        if (!slot->is_exiting)
-            (void)worker_init_failed(slot, &error);
-    }
+    else
+        crewi_frame_lost(&slot->frame);
     if (slot->current)
         crewi_task_drop_entry(slot->current);
     slot->current = NULL;
@@ -395,6 +397,25 @@ static void lost_at_work(crewi_slot *slot)
     crewi_self_set(NULL);
 }
 
+/* By worker_init: nobody takes over, who would be lost likewise. Where the pool breaks by that, this thread serves its callbacks. */
+static void lost_in_init(crewi_slot *slot)
+{
+    crew_error error;
+    crewi_error_from_frame(&error, CREW_WORKER_LOST, 0, &slot->frame, NULL);
+    lost_settle(slot);
+    bool goes_on = worker_init_failed(slot, &error);
+    if (goes_on && slot->is_arriving)
+        worker_arrived(slot);
+    if (goes_on)
+        lost_go_on(slot);
+    else
+        (void)worker_retire(slot);
+    crewi_engine_tell(slot->engine);
+    if (!crewi_gate_is_ended(slot->pool))
+        crewi_graph_look_again();
+    crewi_self_set(NULL);
+}
+
 /* By worker_exit: nobody takes over from a worker that was leaving. */
 static void lost_on_its_way_out(crewi_slot *slot)
 {
@@ -411,6 +432,8 @@ static void worker_lost(void *opaque)
         return;
     if (slot->is_exiting)
         lost_on_its_way_out(slot);
+    else if (lost_is_in_hook(slot))
+        lost_in_init(slot);
     else
         lost_at_work(slot);
 }

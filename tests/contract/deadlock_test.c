@@ -362,12 +362,15 @@ static void next_of_own(struct loop *loop)
 {
     int value = -1;
     crew_status status;
+    crew_error error = {.status = CREW_OK, .message = ""};
 
     if (config->threads)
         gate_wait(loop->published);
     if (loop->stream == NULL)
         return;
-    status = crew_iterator_next(loop->stream, &value, NULL, CREW_FOREVER, NULL);
+    status = crew_iterator_next(loop->stream, &value, NULL, CREW_FOREVER, &error);
+    CHECK_STATUS(error.status, status);
+    CHECK(error.message[0] != '\0');
     counter_add(status == CREW_DEADLOCK ? &loop->deadlocks : &loop->others, 1);
 }
 

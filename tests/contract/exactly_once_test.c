@@ -441,3 +441,26 @@ CONTRACT_THREADS(whoever_waits_when_the_pool_is_terminated_returns)
     crew_result_destroy(waiter.result);
     blocker_free(&blocker);
 }
+
+/* ---- more than a thread's own queue holds ---- */
+
+enum { OVERFLOW = 3000 };
+
+CREW_ACTION(submit_very_many, int)
+{
+    (void)arg;
+    for (int i = 0; i < OVERFLOW; i++)
+        CHECK_STATUS(crew_apply_async(crew_current_pool(), &count_one, NULL, NULL, CREW_CALL(.context = context)),
+                     CREW_OK);
+    return 0;
+}
+
+/* Nobody takes any of them meanwhile. */
+CONTRACT(a_job_may_submit_more_than_its_thread_s_queue_holds)
+{
+    crew_pool *pool = contract_pool(CREW_OPTIONS(.workers = 1, .flags = CREW_WORKERS_ONLY));
+    counter runs = {0};
+    CHECK_STATUS(crew_apply_async(pool, &submit_very_many, &(int){0}, NULL, CREW_CALL(.context = &runs)), CREW_OK);
+    CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
+    CHECK_EQ(counter_get(&runs), OVERFLOW);
+}

@@ -365,3 +365,105 @@ CONTRACT(next_refuses_what_cannot_be_and_takes_nothing)
     counted_source_free(&source);
     CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
 }
+
+/* ---- items of every shape ---- */
+
+static int three_pulls(void *user, void *ret_item)
+{
+    (void)ret_item; /* there is none */
+    return counter_add(user, 1) <= 3;
+}
+
+static int count_without_argument_fn(const void *arg, void *result, void *context)
+{
+    CHECK(arg == NULL);
+    *(long *)result = counter_add(context, 1);
+    return 0;
+}
+
+CONTRACT(a_job_without_an_argument_runs_once_for_each_item_of_its_source)
+{
+    static const crew_job job = {count_without_argument_fn, 0, sizeof(long), "count", NULL, NULL};
+    crew_pool *pool = contract_pool(NULL);
+    counter pulls = {0}, runs = {0};
+    const crew_source source = {.pull = three_pulls, .user = &pulls};
+    crew_iterator *stream;
+    long value, sum = 0;
+
+    CHECK_STATUS(crew_imap(pool, &job, &source, &stream, CREW_CALL(.context = &runs)), CREW_OK);
+    while (crew_iterator_next(stream, &value, NULL, CREW_FOREVER, NULL) == CREW_OK)
+        sum += value;
+    CHECK_EQ(sum, 1 + 2 + 3);
+    CHECK_EQ(counter_get(&pulls), 4);
+    crew_iterator_destroy(stream);
+    CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
+}
+
+struct page {
+    unsigned char bytes[5000];
+};
+
+CREW_JOB(fill_page, unsigned char, struct page)
+{
+    (void)context;
+    memset(result->bytes, *arg, sizeof result->bytes);
+    return 0;
+}
+
+CONTRACT(items_may_be_larger_than_a_page)
+{
+    crew_pool *pool = contract_pool(NULL);
+    const unsigned char numbers[3] = {7, 8, 9};
+    const crew_source source = {.items = numbers, .count = 3};
+    crew_iterator *stream;
+    struct page page;
+
+    CHECK_STATUS(crew_imap(pool, &fill_page, &source, &stream, NULL), CREW_OK);
+    for (int i = 0; i < 3; i++) {
+        CHECK_STATUS(crew_iterator_next(stream, &page, NULL, CREW_FOREVER, NULL), CREW_OK);
+        for (size_t at = 0; at < sizeof page.bytes; at++)
+            CHECK_EQ(page.bytes[at], numbers[i]);
+    }
+    crew_iterator_destroy(stream);
+    CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
+}
+
+CONTRACT(a_chunk_may_be_as_large_as_memory)
+{
+    enum { LARGEST_SHIFT = sizeof(size_t) > 4 ? 40 : 16 };
+    crew_pool *pool = contract_pool(NULL);
+    const long numbers[3] = {1, 2, 3};
+    const crew_source source = {.items = numbers, .count = 3};
+    crew_iterator *stream;
+    long value = 0;
+
+    CHECK_STATUS(crew_imap(pool, &plus_100, &source, &stream, CREW_CALL(.chunk = (size_t)1 << LARGEST_SHIFT)), CREW_OK);
+    for (int i = 0; i < 3; i++) {
+        CHECK_STATUS(crew_iterator_next(stream, &value, NULL, CREW_FOREVER, NULL), CREW_OK);
+        CHECK_EQ(value, 101 + i);
+    }
+    CHECK_STATUS(crew_iterator_next(stream, &value, NULL, CREW_FOREVER, NULL), CREW_END);
+    crew_iterator_destroy(stream);
+    CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
+}
+
+static int pull_two_at_once(void *user, void *ret_item)
+{
+    (void)user, (void)ret_item;
+    return 2;
+}
+
+CONTRACT(a_source_that_returns_what_means_nothing_has_failed)
+{
+    crew_pool *pool = contract_pool(NULL);
+    crew_iterator *stream;
+    crew_error error = {.status = CREW_OK};
+    long value;
+
+    CHECK_STATUS(crew_imap(pool, &plus_100, &(crew_source){.pull = pull_two_at_once}, &stream, NULL), CREW_OK);
+    CHECK_STATUS(crew_iterator_next(stream, &value, NULL, CREW_FOREVER, &error), CREW_SOURCE_FAILED);
+    CHECK_EQ(error.code, 2);
+    CHECK_STRING(error.message, "the source returned neither 1, nor 0, nor an error");
+    crew_iterator_destroy(stream);
+    CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
+}

@@ -419,7 +419,7 @@ static int in_shift_fn(const void *arg, void *result, void *context)
     return 0;
 }
 
-CONTRACT_THREADS(worker_run_is_called_around_every_run_of_jobs)
+CONTRACT(worker_run_is_called_around_every_run_of_jobs)
 {
     static const crew_job in_shift = {in_shift_fn, 0, 0, "in_shift", NULL, NULL};
     struct shifts shifts = {.begun = {0}};

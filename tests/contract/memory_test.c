@@ -414,6 +414,35 @@ static void create_use_and_destroy(long cycle)
     destroy_and_check_empty(pool);
 }
 
+struct album {
+    char bytes[64 * 1024];
+};
+
+CREW_JOB(first_byte, struct album, char)
+{
+    (void)context;
+    *result = arg->bytes[0];
+    return 0;
+}
+
+/* On a worker: an entry that a helper leaves in the queue keeps its job's memory for a while. */
+CONTRACT(a_job_with_a_large_argument_gives_its_memory_back_with_its_handle)
+{
+    static struct album album = {.bytes = "x"};
+    crew_pool *pool = contract_pool(CREW_OPTIONS(.flags = CREW_WORKERS_ONLY, TEST_MEMORY(&memory)));
+    for (int i = 0; i < 50; i++) {
+        crew_result *result;
+        char first = 0;
+        CHECK_STATUS(crew_apply_async(pool, &first_byte, &album, &result, NULL), CREW_OK);
+        CHECK_STATUS(crew_result_get(result, &first, CREW_FOREVER), CREW_OK);
+        CHECK_EQ(first, 'x');
+        crew_result_destroy(result);
+        CHECK_STATUS(crew_pool_wait(pool, CREW_FOREVER), CREW_OK);
+        CHECK(counter_get(&memory.live_bytes) < 16 * (long)sizeof album);
+    }
+    destroy_and_check_empty(pool);
+}
+
 TEST_DEFINE(ten_thousand_pools_leave_no_memory_thread_or_descriptor_behind, TEST_PLAIN, 60)
 {
     long cycles = rounds(10000);

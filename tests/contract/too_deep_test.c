@@ -241,3 +241,87 @@ CONTRACT_THREADS(jobs_that_all_wait_at_the_end_of_their_stacks_are_refused_and_n
     CHECK_EQ(counter_get(&crowd.ran), config->workers);
     gate_free(crowd.present);
 }
+
+/* ---- the last stack of one pool, and no thread in the other ---- */
+
+struct two_pools {
+    crew_pool *other; /* whose only worker waits for the deep job */
+    crew_result *deep;
+    struct gate *go;
+    counter ran;
+    crew_status by_map, by_stream;
+};
+
+CREW_ACTION(count_item, size_t)
+{
+    (void)arg;
+    counter_add(context, 1);
+    return 0;
+}
+
+static void map_in_the_other(struct two_pools *pools)
+{
+    crew_error error = {.status = CREW_OK};
+    pools->by_map =
+        crew_map(pools->other, &count_item, NULL, 4, NULL, CREW_CALL(.context = &pools->ran, .error = &error));
+    CHECK_STATUS(error.status, CREW_TOO_DEEP);
+    CHECK(error.message[0] != '\0');
+}
+
+static void stream_in_the_other(struct two_pools *pools)
+{
+    const size_t items[2] = {0, 1};
+    const crew_source source = {.items = items, .count = 2};
+    crew_error error = {.status = CREW_OK};
+    crew_iterator *stream;
+    CHECK_STATUS(crew_imap(pools->other, &count_item, &source, &stream, CREW_CALL(.context = &pools->ran)), CREW_OK);
+    pools->by_stream = crew_iterator_next(stream, NULL, NULL, CREW_FOREVER, &error);
+    CHECK_STATUS(error.status, CREW_TOO_DEEP);
+    CHECK(error.message[0] != '\0');
+    crew_iterator_destroy(stream);
+}
+
+/* The one that it calls is not its own pool's, so that neither its stack nor its worker can be known to be needed. */
+static int call_other_deep_down(const void *arg, void *result, void *context)
+{
+    volatile char ballast[small_stack() / 16 * 13];
+    struct two_pools *pools = context;
+    (void)arg, (void)result;
+    ballast[0] = 0;
+    gate_wait(pools->go);
+    map_in_the_other(pools);
+    stream_in_the_other(pools);
+    return ballast[0];
+}
+
+static int wait_for_deep(const void *arg, void *result, void *context)
+{
+    (void)arg, (void)result;
+    CHECK_STATUS(crew_result_wait(((struct two_pools *)context)->deep, CREW_FOREVER), CREW_OK);
+    return 0;
+}
+
+CONTRACT_THREADS(a_call_to_a_pool_whose_only_worker_waits_for_the_caller_is_refused_as_if_it_had_never_been_made)
+{
+    if (test_under_sanitizer())
+        test_skip("a sanitizer takes a part of each stack, of a size that it does not tell");
+    static const crew_job deep = {call_other_deep_down, 0, 0, "call_other_deep_down", NULL, NULL};
+    static const crew_job waits = {wait_for_deep, 0, 0, "wait_for_deep", NULL, NULL};
+    const crew_pool_options *options = CREW_OPTIONS(.workers = 1, .spares_max = CREW_NO_SPARES,
+                                                    .stack_size = small_stack(), .flags = CREW_WORKERS_ONLY);
+    crew_pool *pool = contract_pool(options);
+    struct two_pools pools = {.other = contract_pool(options), .go = gate_new()};
+
+    CHECK_STATUS(crew_apply_async(pool, &deep, NULL, &pools.deep, CREW_CALL(.context = &pools)), CREW_OK);
+    CHECK_STATUS(crew_apply_async(pools.other, &waits, NULL, NULL, CREW_CALL(.context = &pools)), CREW_OK);
+    wait_until_blocked(pools.other);
+    gate_open(pools.go);
+    CHECK_STATUS(crew_result_wait(pools.deep, far_away()), CREW_OK);
+    CHECK_STATUS(crew_pool_destroy(pools.other), CREW_OK);
+    crew_result_destroy(pools.deep);
+    CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
+    CHECK_STATUS(pools.by_map, CREW_TOO_DEEP);
+    CHECK_STATUS(pools.by_stream, CREW_TOO_DEEP);
+    CHECK_EQ(counter_get(&pools.ran), 0);
+    gate_free(pools.go);
+}
