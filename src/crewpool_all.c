@@ -13,6 +13,7 @@
 #include "platform/lock.c"
 
 #include "apply.c"
+#include "block.c"
 #include "bytes.c"
 #include "callbacks.c"
 #include "chunk.c"

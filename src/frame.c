@@ -30,17 +30,22 @@ crewi_frame *crewi_frame_inside(const crew_pool *pool)
     return frame;
 }
 
-/* Beneath a source's frame everything is suspended already. */
+/* Beneath a source, or what is known to wait, everything is suspended already. */
+static bool frame_is_suspended(const crewi_frame *frame)
+{
+    return frame->kind == CREWI_FRAME_PULL || frame->kind == CREWI_FRAME_BLOCK;
+}
+
 void crewi_frames_suspend(void)
 {
-    for (crewi_frame *frame = crewi_frame_top(); frame && frame->kind != CREWI_FRAME_PULL; frame = frame->outer)
+    for (crewi_frame *frame = crewi_frame_top(); frame && !frame_is_suspended(frame); frame = frame->outer)
         if (frame->has_permit)
             frame->pool->backend->suspend(frame->pool, frame);
 }
 
 void crewi_frames_resume(void)
 {
-    for (crewi_frame *frame = crewi_frame_top(); frame && frame->kind != CREWI_FRAME_PULL; frame = frame->outer)
+    for (crewi_frame *frame = crewi_frame_top(); frame && !frame_is_suspended(frame); frame = frame->outer)
         if (frame->has_permit)
             frame->pool->backend->resume(frame->pool, frame);
 }
@@ -202,6 +207,8 @@ bool crewi_visit(crew_pool *pool, void (*body)(void *arg), void (*lost)(void *ar
 int crew_fail(int code, const char *format, ...)
 {
     crewi_frame *frame = crewi_frame_top();
+    while (frame && frame->kind == CREWI_FRAME_BLOCK)
+        frame = frame->outer;
     if (frame && format) {
         va_list arguments;
         va_start(arguments, format);

@@ -17,6 +17,7 @@ enum crewi_frame_kind {
     CREWI_FRAME_JOB,      /* a job; `task` is the applied job, the map, or the iterator; `index` the item */
     CREWI_FRAME_CALLBACK, /* on_done or on_unhandled; `task` is the lane, `part` the result */
     CREWI_FRAME_PULL,     /* a source's pull; `task` is the iterator */
+    CREWI_FRAME_BLOCK,    /* inside crew_block; `task` is that of the frame beneath */
     CREWI_FRAME_INIT      /* worker_init, worker_exit */
 };
 

@@ -70,6 +70,14 @@ CREW_API int crew_worker_index(void);
 /* What worker_init returned on this worker; NULL on a helping caller and outside of a job. */
 CREW_API void *crew_worker_state(void);
 
+/* Calls wait(user) and returns what it returns, or -1 where `wait` is NULL. Meanwhile the job counts as waiting inside the library: it is
+ * none of those that execute, and another thread (one of the pool's `spares_max`) stands in for its own. For a wait by means of
+ * the job's own, a semaphore, a pipe, for what other jobs of the pool may have to do first:
+ *     static int wait_for_ticket(void *tickets) { return sem_wait(tickets); }
+ *     crew_block(wait_for_ticket, &tickets);
+ * Outside of a job it only calls. Threads: any; blocks as `wait` does, then for its turn to execute (up to 10 ms). */
+CREW_API int crew_block(int (*wait)(void *user), void *user);
+
 #ifdef __cplusplus
 }
 #define CREWI_STATIC_ASSERT(condition, text) static_assert(condition, text)

@@ -58,6 +58,7 @@ extern "C" {
  *     crew_result_destroy                    the handle's last user           a map: yes          drops
  *     crew_iterator_destroy                  the handle's last user           running items       drops, release
  *     crew_fail, current_pool, …             any                              no                  no
+ *     crew_block                             any                              as what it calls    what it calls
  * All may be called concurrently with each other on the same object, except that destroy must be the last call on it.
  * None is a cancellation point. Only crew_pool_request_stop and crew_version are async-signal-safe.
  *
@@ -67,7 +68,8 @@ extern "C" {
  * than 1 KiB are not freed.)
  *
  * What cannot be detected, and is forbidden: longjmp or a C++ exception out of a job; destroy while another thread still uses the
- * same handle; a job that waits for another by means of its own (a semaphore, say) when no thread is left to run that one.
+ * same handle; a job that waits for another by means of its own (a semaphore, say, and outside crew_block) when no thread is left to run
+ * that one.
  * ------------------------------------------------------------------------------------------------------------------------------ */
 
 /* crew_pool_options.kind */
