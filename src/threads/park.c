@@ -157,16 +157,21 @@ static bool spin_look(crewi_slot *slot, int64_t deadline_ns)
     }
 }
 
-/* [P0] As a searcher, without a permit, and only while few are awake: whoever submits leaves the work to it. True: it has a
- * permit, and there was work. */
+/* From here on it will look again: whoever submits leaves the work to it. True: it is one of few. */
+static bool park_search(crewi_slot *slot)
+{
+    bool was_searching = slot->is_searching;
+    slot->is_searching = true;
+    return was_searching || crewi_atomic_u32_fetch_add(&slot->engine->searchers, 1) < slot->engine->spinners_max;
+}
+
+/* [P0] Without a permit, and only while few are awake. True: it has a permit, and there was work. */
 static bool park_spin(crewi_slot *slot)
 {
     crewi_engine *engine = slot->engine;
     if (slot->spin_ns == 0 || crewi_permits_out(engine) >= engine->spinners_max)
         return false;
-    bool is_one_of_few = slot->is_searching || crewi_atomic_u32_fetch_add(&engine->searchers, 1) < engine->spinners_max;
-    slot->is_searching = true;
-    return is_one_of_few && spin_look(slot, slot->idle_since_ns + slot->spin_ns) && crewi_permit_try(engine);
+    return spin_look(slot, slot->idle_since_ns + slot->spin_ns) && crewi_permit_try(engine);
 }
 
 /* What waiting as long as this last time says about the next. */
@@ -210,7 +215,8 @@ static void park_announce(crewi_slot *slot)
     crewi_lock_release(&engine->lock);
 }
 
-/* [P3] If something is there after all: takes itself off the list, unless somebody was faster. */
+/* [P3] If something is there after all: takes itself off the list, unless somebody was faster. One in reserve does what a submitter
+ * does [S2]: so whoever looks already, or sleeps with memory that is warm, goes before it. */
 static void park_look(crewi_slot *slot)
 {
     crewi_engine *engine = slot->engine;
@@ -225,10 +231,12 @@ static void park_look(crewi_slot *slot)
         engine->is_urged = false;
         crewi_permit_take(engine);
         slot_grant(slot);
-    } else if (slot->is_idle && crewi_permit_try(engine)) {
+    } else if (slot->is_idle && !slot->is_in_reserve && crewi_permit_try(engine)) {
         slot_grant(slot);
     }
     crewi_lock_release(&engine->lock);
+    if (slot->is_in_reserve && !has_ended)
+        crewi_work_arrived(engine);
 }
 
 /* The doze is over: looks, and dozes on only if there was something to see since the last time. */
@@ -280,28 +288,25 @@ static void park_end(crewi_slot *slot)
 bool crewi_park_worker(crewi_slot *slot)
 {
     crewi_engine *engine = slot->engine;
+    bool is_one_of_few = park_search(slot); /* first: worker_run may let somebody go on who submits */
     crewi_worker_in_run(slot, false);
     crewi_gate_flush(slot->pool, &slot->local);
     if (slot->base.has_permit)
         crewi_permit_put(engine); /* what rule R demands, [P0] or [P3] does */
     slot->base.has_permit = false;
     slot->idle_since_ns = engine->spinners_max > 0 ? crewi_clock_now_ns() : 0;
-    if (!park_spin(slot) && !park_deep(slot))
+    if (!(is_one_of_few && park_spin(slot)) && !park_deep(slot))
         return false;
     spin_learn(slot);
     park_end(slot);
     return true;
 }
 
-/* A new worker was started for work that is there, as a rule. What it finds at once says nothing about how long waiting takes. */
+/* A new worker. What it finds at once says nothing about how long waiting takes. */
 bool crewi_park_arrived(crewi_slot *slot)
 {
-    crewi_engine *engine = slot->engine;
     crewi_gate_flush(slot->pool, &slot->local); /* of its initializer */
-    slot->is_searching = true;                  /* [P0], one look long */
-    (void)crewi_atomic_u32_fetch_add(&engine->searchers, 1);
-    bool has_found = !crewi_gate_is_ended(slot->pool) && crewi_engine_has_work(engine) && crewi_permit_try(engine);
-    if (!has_found && !park_deep(slot))
+    if (!park_deep(slot))
         return false;
     park_end(slot);
     return true;
