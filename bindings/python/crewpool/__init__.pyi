@@ -2,6 +2,7 @@
 # What type checkers see. The classes derive from the interpreter's own where clients test for that.
 import concurrent.futures
 import multiprocessing.pool
+import queue
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ __version__: str
 class TerminatedError(concurrent.futures.CancelledError): ...
 class DeadlockError(RuntimeError): ...
 class ForkedError(RuntimeError): ...
+class FullError(queue.Full): ...
 
 class Future(concurrent.futures.Future[_T]):
     def get(self, timeout: float | None = None) -> _T: ...
@@ -40,6 +42,12 @@ class ThreadPool(multiprocessing.pool.Pool):
         initargs: Iterable[Any] = (),
         *,
         inherit_context: bool = False,
+        thread_name_prefix: str = "",
+        stack_size: int = 0,
+        queue_max: int = 0,
+        full_fails: bool = False,
+        wait_at_exit: bool = False,
+        on_unhandled: Callable[[BaseException], object] | None = None,
     ) -> None: ...
     def apply(self, func: Callable[..., _T], args: Iterable[Any] = (), kwds: Mapping[str, Any] = {}) -> _T: ...
     def apply_async(
@@ -93,6 +101,11 @@ class ThreadPoolExecutor(concurrent.futures.ThreadPoolExecutor):
         initargs: tuple[Any, ...] = (),
         *,
         inherit_context: bool = False,
+        stack_size: int = 0,
+        queue_max: int = 0,
+        full_fails: bool = False,
+        wait_at_exit: bool = True,
+        on_unhandled: Callable[[BaseException], object] | None = None,
     ) -> None: ...
     def submit(self, fn: Callable[..., _T], /, *args: Any, **kwargs: Any) -> Future[_T]: ...
     def map(

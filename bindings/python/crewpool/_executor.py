@@ -11,7 +11,7 @@ import time
 import weakref
 
 from . import _core
-from ._pool import WORKERS_MAX
+from ._pool import WORKERS_MAX, checked_limits
 from ._results import INITIALIZER_FAILED, THREAD_BEGUN
 
 START_PATIENCE = 1.0  # seconds
@@ -104,14 +104,15 @@ class ThreadPoolExecutor(_core.Executor, concurrent.futures.ThreadPoolExecutor):
     max_workers: how many threads at most; they are started when there is work.
     thread_name_prefix: threads are prefix_0, prefix_1, …
     initializer: called with *initargs in each thread, before its first task. If it raises, the executor is broken.
-    inherit_context: tasks run in a copy of the context (contextvars) of whoever submits them.
+    inherit_context, stack_size, queue_max, full_fails, wait_at_exit, on_unhandled: as those of ThreadPool; the exit waits by default.
     """
 
     _counter = itertools.count().__next__
 
     def __init__(
-        self, max_workers=None, thread_name_prefix="", initializer=None, initargs=(), *, inherit_context=False
-    ):
+        self, max_workers=None, thread_name_prefix="", initializer=None, initargs=(), *, inherit_context=False,
+        stack_size=0, queue_max=0, full_fails=False, wait_at_exit=True, on_unhandled=None,
+    ):  # fmt: skip
         if max_workers is None:
             count = getattr(os, "process_cpu_count", os.cpu_count)() or 1
             max_workers = min(32, count + 4)
@@ -119,13 +120,16 @@ class ThreadPoolExecutor(_core.Executor, concurrent.futures.ThreadPoolExecutor):
             raise ValueError("max_workers must be greater than 0")
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
+        queue_max, stack_size = checked_limits(queue_max, stack_size, on_unhandled)
         self._max_workers = max_workers
         self._initializer = initializer
         self._initargs = initargs
         self._shutdown_lock = threading.Lock()
         self._thread_name_prefix = thread_name_prefix or f"ThreadPoolExecutor-{ThreadPoolExecutor._counter()}"
-        workers = min(math.ceil(max_workers), WORKERS_MAX)
-        self._open(workers, initializer, initargs, self._thread_name_prefix, inherit_context)
+        self._open(
+            min(math.ceil(max_workers), WORKERS_MAX), initializer, initargs, self._thread_name_prefix,
+            thread_name_prefix or "crewpool", stack_size, inherit_context, wait_at_exit, queue_max, full_fails, on_unhandled,
+        )  # fmt: skip
 
     def map(self, fn, *iterables, timeout=None, chunksize=1, buffersize=None):
         """An iterator over fn(*items), in order. chunksize is of no use to threads.

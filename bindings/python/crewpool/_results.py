@@ -7,6 +7,7 @@ import concurrent.futures.thread
 import logging
 import multiprocessing
 import multiprocessing.pool
+import queue
 import threading
 
 from . import _core
@@ -26,6 +27,10 @@ class DeadlockError(RuntimeError):
 
 class ForkedError(RuntimeError):
     """The pool belongs to the process that this one was forked from."""
+
+
+class FullError(queue.Full):
+    """As much is queued as the pool takes."""
 
 
 # ---- results ----
@@ -100,10 +105,10 @@ def notify(future, condition, waiters):
     for waiter in waiters or ():
         if future.cancelled():
             waiter.add_cancelled(future)
-        elif future._exception is not None:
-            waiter.add_exception(future)
-        else:
+        elif future._success:
             waiter.add_result(future)
+        else:
+            waiter.add_exception(future)
     condition.notify_all()
 
 
@@ -138,11 +143,39 @@ _core.configure(
     DeadlockError=DeadlockError,
     InvalidStateError=concurrent.futures.InvalidStateError,
     ForkedError=ForkedError,
+    FullError=FullError,
 )
 
-# Executors' work is waited for, before anything else of the interpreter ends; thread pools' is dropped. Another interpreter
-# than the main one has no daemons: there thread pools end before their threads are waited for, and after executors.
-if not IS_MAIN_INTERPRETER:
+# ---- the interpreter's end ----
+
+
+def end_waited_for():
+    """Threads that are no daemons may submit as long as they live, though the main thread has ended."""
+    others = True
+    while others:
+        mine = threading.main_thread(), threading.current_thread()
+        others = [
+            thread for thread in threading.enumerate()
+            if not thread.daemon and thread not in mine and not isinstance(thread, WorkerThread)
+        ]  # fmt: skip
+        for thread in others:
+            thread.join()
+    _core.at_exit(True)
+
+
+def end_waited_for_later():
+    """On a thread, which the interpreter waits for as for all that are no daemons: some of these end only now."""
+    try:
+        threading.Thread(target=end_waited_for, name="crewpool-exit", daemon=False).start()
+    except RuntimeError:
+        _core.at_exit(True)
+
+
+# Executors' work is waited for before the exit handlers of others run; thread pools' is dropped. Another interpreter than the main one has no
+# daemons: there thread pools end before their threads are waited for, and after executors.
+if IS_MAIN_INTERPRETER:
+    threading._register_atexit(end_waited_for_later)
+else:
     threading._register_atexit(_core.at_exit, False)
-threading._register_atexit(_core.at_exit, True)
+    threading._register_atexit(_core.at_exit, True)
 atexit.register(_core.at_exit, False)

@@ -110,12 +110,26 @@ static const crew_job job_apply = {job_run, sizeof(py_result *), 0, "task", job_
 
 /* ---- submitting ---- */
 
+bool py_submit_failed(py_result *result, crew_status status)
+{
+    py_crew *crew = result->pool->crew;
+    bool is_broken = crew->broken != NULL;
+    py_place_give(result);
+    if (is_broken)
+        py_result_end_unrun(result);
+    else
+        py_raise_status(crew->state, crew, status);
+    return is_broken;
+}
+
 /* Consumes nothing: the job has references of its own. False with an exception. */
 bool py_submit(py_result *result, bool with_handle)
 {
     py_crew *crew = result->pool->crew;
     bool is_told = result->callback || result->error_callback;
     crew_call call = {.struct_size = sizeof call};
+    if (!py_place_take(result))
+        return false;
     if (is_told) {
         call.on_done = job_done;
         call.user = result;
@@ -129,11 +143,7 @@ bool py_submit(py_result *result, bool with_handle)
     Py_DECREF(result);
     if (is_told)
         Py_DECREF(result);
-    if (crew->broken)
-        py_result_end_unrun(result);
-    else
-        py_raise_status(crew->state, crew, status);
-    return crew->broken != NULL;
+    return py_submit_failed(result, status);
 }
 
 /* ---- waiting for it at once ---- */
@@ -155,18 +165,15 @@ static crew_status apply_outside(py_result *result)
 
 static bool apply_start(py_result *result)
 {
-    py_crew *crew = result->pool->crew;
     if (py_is_worker())
         return py_submit(result, true);
-    Py_INCREF(result->pool);
-    py_pool *pool = result->pool;
+    if (!py_place_take(result))
+        return false;
+    py_pool *pool = (py_pool *)Py_NewRef((PyObject *)result->pool); /* the result may be done by then */
     crew_status status = apply_outside(result);
-    if (status != CREW_OK && crew->broken)
-        py_result_end_unrun(result);
-    else if (status != CREW_OK)
-        py_raise_status(crew->state, crew, status);
+    bool goes_on = status == CREW_OK || py_submit_failed(result, status);
     Py_DECREF(pool);
-    return status == CREW_OK || py_is_done(result);
+    return goes_on;
 }
 
 PyObject *py_apply(py_result *result)

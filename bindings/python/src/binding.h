@@ -54,7 +54,7 @@ static inline PyObject *Py_XNewRef(PyObject *object)
 typedef struct py_crew py_crew;
 typedef struct py_pool py_pool;
 
-/* What the Python layer provides, by _core.configure(names…): see _setup.py. */
+/* What the Python layer provides, by _core.configure(names…): see _results.py. */
 enum py_helper {
     PY_ASYNC_RESULT, /* classes derived from _core.Result */
     PY_MAP_RESULT,
@@ -76,6 +76,7 @@ enum py_helper {
     PY_DEADLOCK_ERROR,
     PY_INVALID_STATE_ERROR,
     PY_FORKED_ERROR,
+    PY_FULL_ERROR,
     PY_HELPERS
 };
 
@@ -93,6 +94,8 @@ typedef struct {
 } py_state;
 
 py_state *py_state_of(PyObject *object);
+/* tp_new of what only pools make. */
+PyObject *py_refuse_new(PyTypeObject *type, PyObject *args, PyObject *keywords);
 
 /* ---- thread.c: the GIL, workers, and who holds what on this thread ---- */
 
@@ -107,8 +110,8 @@ typedef struct py_worker {
 
 void py_release(void);
 void py_take(void);
-/* After something whose hooks may have taken it already. */
-void py_take_again(void);
+/* After a call of the core that may wait, inside of which the hooks may have taken it. */
+void py_retake(void);
 /* Makes sure that this thread has the GIL; *ret_taken goes to py_return. False: the interpreter is going, keep off. */
 bool py_borrow(bool *ret_taken);
 void py_return(bool taken);
@@ -152,6 +155,9 @@ struct py_crew {
     long pid;
     unsigned workers;
     bool is_executor, is_terminated, is_joining;
+    bool has_initializer;
+    bool waits_at_exit;     /* its threads are no daemons */
+    char thread_name[16];   /* for the system, which cuts it */
     bool is_abandoned;      /* the pool object is gone */
     bool has_exited;        /* the interpreter's end has told it */
     py_crew *next, **prior; /* state->crews */
@@ -160,21 +166,30 @@ struct py_crew {
     py_pool *owner;     /* NULL when that is gone */
     size_t python_refs; /* the pool object, and each worker: who may use what follows */
     PyObject *initializer, *initargs, *name;
-    PyObject *threads; /* list */
-    PyObject *broken;  /* the exception of the initializer that failed */
+    PyObject *on_unhandled; /* NULL: none */
+    PyObject *threads;      /* list */
+    PyObject *broken;       /* the exception of the initializer that failed */
     PyObject *broken_message;
     PyObject *keeper; /* of the module: a type */
     unsigned threads_begun;
 };
 
-py_crew *py_crew_new(py_state *state, unsigned workers, PyObject *initializer, PyObject *initargs, PyObject *name,
-                     bool is_executor);
+/* How to make one; the objects are borrowed, and NULL where there is none. */
+typedef struct {
+    unsigned workers;
+    bool is_executor, waits_at_exit;
+    PyObject *initializer, *initargs, *name, *on_unhandled;
+    size_t stack_size;
+    const char *thread_name; /* for the system */
+} py_crew_options;
+
+py_crew *py_crew_new(py_state *state, const py_crew_options *options);
 void py_crew_unref_python(py_crew *crew);
 void py_crew_terminate(py_crew *crew);
 void py_crew_abandon(py_crew *crew);                  /* the pool object is gone */
 int py_crew_join(py_crew *crew, int64_t deadline_ns); /* 1, 0: too late, -1: exception */
-/* At the interpreter's end, all of one kind. 1, or -1 with an exception. */
-int py_crews_end(py_state *state, bool is_executor);
+/* At the interpreter's end: those whose work is waited for, or the others. 1, or -1 with an exception. */
+int py_crews_end(py_state *state, bool waited_for);
 bool py_is_main_interpreter(void);
 void py_crews_forget(py_state *state);
 bool py_crew_is_forked(const py_crew *crew);
@@ -196,6 +211,11 @@ struct py_pool {
     py_word feeders;             /* threads that feed them, and for which the core is kept open */
     enum py_pool_state state;
     bool inherits_context;
+    bool full_fails;
+    size_t queue_max; /* 0: no limit */
+    atomic_size_t places_taken;
+    py_word room_epoch; /* +1 when there may be room again, or never will */
+    atomic_uint room_waiters;
 };
 
 extern PyType_Spec py_pool_spec, py_executor_spec;
@@ -204,6 +224,8 @@ bool py_pool_may_submit(py_pool *pool);
 PyObject *py_current_context(py_pool *pool); /* a new reference, or NULL without an exception: none wanted */
 void py_pool_terminate(py_pool *pool);
 void py_pool_feeder_ended(py_pool *pool);
+/* Closes it, and waits until its streams have been fed. 1, or -1 with an exception. */
+int py_pool_drain(py_pool *pool);
 
 /* ---- arguments.c ---- */
 
@@ -227,11 +249,13 @@ enum { PY_PHASE = 7, PY_WAITERS = 8, PY_OBSERVED = 16 };
 typedef struct {
     PyObject_HEAD py_word state;
     bool has_failed;
+    bool has_place;     /* in the queue of a pool with a limit */
     py_pool *pool;      /* until it has ended */
     PyObject *function; /* until it has run, with what it is given */
     PyObject *arguments, *keywords, *context;
     PyObject *callback, *error_callback;
-    PyObject *value; /* or the exception */
+    PyObject *value;        /* or the exception */
+    PyObject *on_unhandled; /* who is told if nobody ever sees that it failed */
     PyObject *done_callbacks, *condition, *waiters;
     crew_result *handle; /* for waits inside tasks, and to cancel it */
     crew_result *told;   /* of a map: of what calls its callback */
@@ -262,9 +286,18 @@ PyObject *py_result_take(py_result *result);                /* of one that is do
 PyObject *py_fetch_exception(void);                         /* the current one, normalised, with its traceback */
 void py_raise(PyObject *exception);
 
+/* ---- place.c ---- */
+
+/* Before a result's task is submitted. False with an exception: there is no room, or the pool takes no more. */
+bool py_place_take(py_result *result);
+void py_place_give(py_result *result); /* the one it has, if any */
+void py_place_tell(py_pool *pool);     /* who waits for room is to look again */
+
 /* ---- apply.c ---- */
 
 bool py_submit(py_result *result, bool with_handle);
+/* The core did not take its task. True: nor any other, since the pool is broken, and so ends the result; else there is an exception. */
+bool py_submit_failed(py_result *result, crew_status status);
 PyObject *py_call(PyObject *function, PyObject *arguments, PyObject *keywords);
 PyObject *py_apply(py_result *result);
 

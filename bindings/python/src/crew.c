@@ -69,6 +69,7 @@ void py_crew_unref_python(py_crew *crew)
     Py_CLEAR(crew->initializer);
     Py_CLEAR(crew->initargs);
     Py_CLEAR(crew->name);
+    Py_CLEAR(crew->on_unhandled);
     Py_CLEAR(crew->threads);
     Py_CLEAR(crew->broken);
     Py_CLEAR(crew->broken_message);
@@ -77,12 +78,13 @@ void py_crew_unref_python(py_crew *crew)
 
 /* ---- making one ---- */
 
-static crew_status crew_open(py_crew *crew)
+static crew_status crew_open(py_crew *crew, size_t stack_size)
 {
     crew_pool_options options = {
         .struct_size = sizeof options,
         .workers = crew->workers,
-        .name = "crewpool",
+        .name = crew->thread_name,
+        .stack_size = stack_size,
         .worker_init = py_hook_worker_init,
         .worker_exit = py_hook_worker_exit,
         .worker_run = py_hook_worker_run,
@@ -95,8 +97,29 @@ static crew_status crew_open(py_crew *crew)
     return status;
 }
 
-py_crew *py_crew_new(py_state *state, unsigned workers, PyObject *initializer, PyObject *initargs, PyObject *name,
-                     bool is_executor)
+/* A reference to all of Python that it needs. False: no memory. */
+static bool crew_fill(py_crew *crew, py_state *state, const py_crew_options *options)
+{
+    crew->interpreter = PyThreadState_Get()->interp;
+    crew->state = state;
+    crew->pid = (long)getpid();
+    crew->workers = options->workers;
+    crew->is_executor = options->is_executor;
+    crew->waits_at_exit = options->waits_at_exit;
+    crew->python_refs = 1;
+    crew->has_initializer = options->initializer != NULL;
+    crew->initializer = Py_XNewRef(options->initializer);
+    crew->initargs = Py_XNewRef(options->initargs);
+    crew->name = Py_NewRef(options->name);
+    crew->on_unhandled = Py_XNewRef(options->on_unhandled);
+    crew->threads = PyList_New(0);
+    crew->keeper = Py_NewRef((PyObject *)state->pool_type);
+    (void)snprintf(crew->thread_name, sizeof crew->thread_name, "%s", options->thread_name);
+    atomic_init(&crew->refs, 1);
+    return crew->threads != NULL;
+}
+
+py_crew *py_crew_new(py_state *state, const py_crew_options *options)
 {
     crews_sweep(state);
     if (state->has_ended) {
@@ -104,33 +127,18 @@ py_crew *py_crew_new(py_state *state, unsigned workers, PyObject *initializer, P
         return NULL;
     }
     py_crew *crew = calloc(1, sizeof *crew);
-    PyObject *threads = PyList_New(0);
-    if (!crew || !threads) {
-        free(crew);
-        Py_XDECREF(threads);
-        PyErr_NoMemory();
-        return NULL;
-    }
-    crew->interpreter = PyThreadState_Get()->interp;
-    crew->state = state;
-    crew->pid = (long)getpid();
-    crew->workers = workers;
-    crew->is_executor = is_executor;
-    crew->python_refs = 1;
-    crew->initializer = Py_XNewRef(initializer);
-    crew->initargs = Py_XNewRef(initargs);
-    crew->name = Py_NewRef(name);
-    crew->threads = threads;
-    crew->keeper = Py_NewRef((PyObject *)state->pool_type);
-    atomic_init(&crew->refs, 1);
-    crew_status status = crew_open(crew);
+    if (!crew)
+        return (py_crew *)PyErr_NoMemory();
+    bool is_filled = crew_fill(crew, state, options);
+    crew_status status = is_filled ? crew_open(crew, options->stack_size) : CREW_NO_MEMORY;
     if (status == CREW_OK) {
         crew_list(crew);
         return crew;
     }
     py_crew_unref_python(crew);
     free(crew);
-    PyErr_Format(PyExc_RuntimeError, "can't start new thread (%s)", crew_status_name(status));
+    if (is_filled)
+        PyErr_Format(PyExc_RuntimeError, "can't start new thread (%s)", crew_status_name(status));
     return NULL;
 }
 
@@ -242,29 +250,31 @@ bool py_is_main_interpreter(void)
 /* Other interpreters than the main one may not end before their threads. */
 static int crew_end(py_crew *crew)
 {
-    if (crew->is_executor)
-        (void)crew_pool_close(crew->pool);
-    else if (crew->owner)
+    if (crew->owner && !crew->waits_at_exit)
         py_pool_terminate(crew->owner);
-    else
+    else if (!crew->waits_at_exit)
         py_crew_terminate(crew);
-    return crew->is_executor || !py_is_main_interpreter() ? py_crew_join(crew, PY_FOREVER) : 1;
+    else if (crew->owner && py_pool_drain(crew->owner) < 0)
+        return -1;
+    else
+        (void)crew_pool_close(crew->pool);
+    return crew->waits_at_exit || !py_is_main_interpreter() ? py_crew_join(crew, PY_FOREVER) : 1;
 }
 
 /* The first of the list that has to be ended; meanwhile others may come and go. */
-static py_crew *crew_left(py_state *state, bool is_executor)
+static py_crew *crew_left(py_state *state, bool waited_for)
 {
     py_crew *crew = state->crews;
-    while (crew && (crew->is_executor != is_executor || crew->has_exited || py_crew_is_forked(crew)))
+    while (crew && (crew->waits_at_exit != waited_for || crew->has_exited || py_crew_is_forked(crew)))
         crew = crew->next;
     return crew;
 }
 
-int py_crews_end(py_state *state, bool is_executor)
+int py_crews_end(py_state *state, bool waited_for)
 {
     int verdict = 1;
-    state->has_ended = !is_executor && !py_is_main_interpreter();
-    for (py_crew *crew; verdict >= 0 && (crew = crew_left(state, is_executor)) != NULL;) {
+    state->has_ended = !waited_for && !py_is_main_interpreter();
+    for (py_crew *crew; verdict >= 0 && (crew = crew_left(state, waited_for)) != NULL;) {
         crew->has_exited = true;
         atomic_fetch_add(&crew->refs, 1);
         verdict = crew_end(crew);

@@ -2,6 +2,8 @@
 /* map and starmap: one map of the core, whose items are chunks, whose results land in one list. */
 #include "binding.h"
 
+enum { CHUNKS_PER_WORKER = 64, CHUNK_SIZE_DEFAULT_MAX = 32 };
+
 struct py_map {
     PyObject *items;  /* tuple */
     PyObject *values; /* list, not shown to the garbage collector before it is full */
@@ -241,10 +243,11 @@ int py_map_visit(py_map *map, visitproc visit, void *arg)
 
 /* ---- starting ---- */
 
+/* What is asked for, or small: so many items that what a chunk costs is hardly seen. What has not started is there for whoever is free. */
 static bool chunk_size_read(PyObject *given, size_t items, unsigned workers, size_t *ret_size)
 {
-    size_t parts = 4 * (size_t)workers;
-    *ret_size = items / parts + (items % parts > 0);
+    size_t size_fair = items / (CHUNKS_PER_WORKER * (size_t)workers) + 1;
+    *ret_size = size_fair < CHUNK_SIZE_DEFAULT_MAX ? size_fair : CHUNK_SIZE_DEFAULT_MAX;
     if (!given || given == Py_None)
         return true;
     Py_ssize_t size = PyNumber_AsSsize_t(given, PyExc_OverflowError);
@@ -287,6 +290,8 @@ static bool map_submit(py_result *result)
         .user = result,
         .chunk = 1,
     };
+    if (!py_place_take(result))
+        return false;
     Py_INCREF(result);
     map->left = (count - 1) / map->chunk_size + 1;
     crew_status status = crew_map_async(crew->pool, &job_map, NULL, map->left, NULL, &result->handle, &call);
@@ -295,11 +300,7 @@ static bool map_submit(py_result *result)
         return true;
     }
     Py_DECREF(result);
-    if (crew->broken)
-        py_result_end_unrun(result);
-    else
-        py_raise_status(crew->state, crew, status);
-    return crew->broken != NULL;
+    return py_submit_failed(result, status);
 }
 
 PyObject *py_map_start(py_pool *pool, PyObject *function, PyObject *items, PyObject *chunk_size, PyObject *callback,

@@ -23,6 +23,7 @@ static const char *const helper_names[PY_HELPERS] = {
     [PY_DEADLOCK_ERROR] = "DeadlockError",
     [PY_INVALID_STATE_ERROR] = "InvalidStateError",
     [PY_FORKED_ERROR] = "ForkedError",
+    [PY_FULL_ERROR] = "FullError",
 };
 
 static const char *const phase_names[PY_STATE_NAMES] = {
@@ -49,11 +50,11 @@ static PyObject *module_configure(PyObject *module, PyObject *args, PyObject *he
     Py_RETURN_NONE;
 }
 
-/* at_exit(is_executor): ends all crews of one kind; executors' work is waited for. */
-static PyObject *module_at_exit(PyObject *module, PyObject *is_executor)
+/* at_exit(waited_for): ends all crews whose work is waited for, or the others. */
+static PyObject *module_at_exit(PyObject *module, PyObject *waited_for)
 {
     py_state *state = PyModule_GetState(module);
-    bool wanted = is_executor == Py_True;
+    bool wanted = waited_for == Py_True;
     if (wanted)
         state->is_shutting_down = true;
     if (py_crews_end(state, wanted) < 0)
@@ -147,6 +148,13 @@ static void module_free(void *module)
 {
     py_crews_forget(PyModule_GetState(module));
     (void)module_clear(module);
+}
+
+PyObject *py_refuse_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
+{
+    (void)args;
+    (void)keywords;
+    return PyErr_Format(PyExc_TypeError, "cannot create '%s' instances: a pool makes them", type->tp_name);
 }
 
 static PyModuleDef_Slot module_slots[] = {

@@ -18,7 +18,7 @@ static void raise_not_running(py_pool *pool)
 bool py_pool_may_submit(py_pool *pool)
 {
     py_crew *crew = pool->crew;
-    if (crew && pool->state == PY_RUN && !crew->broken && !(crew->is_executor && crew->state->is_shutting_down))
+    if (crew && pool->state == PY_RUN && !crew->broken && !(crew->waits_at_exit && crew->state->is_shutting_down))
         return true;
     if (crew && crew->broken && pool->state == PY_RUN) {
         PyObject *error = py_broken_error(crew);
@@ -245,16 +245,21 @@ void py_pool_feeder_ended(py_pool *pool)
     py_wake_all(&pool->feeders);
 }
 
-static PyObject *pool_close(PyObject *self, PyObject *unused)
+static void close_pool(py_pool *pool)
 {
-    (void)unused;
-    py_pool *pool = (py_pool *)self;
     if (pool->state != PY_RUN || !pool->crew)
-        Py_RETURN_NONE;
+        return;
     pool->state = PY_CLOSE;
     pool_close_streams(pool);
     if (atomic_load(&pool->feeders) == 0)
         (void)crew_pool_close(pool->crew->pool);
+    py_place_tell(pool);
+}
+
+static PyObject *pool_close(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    close_pool((py_pool *)self);
     Py_RETURN_NONE;
 }
 
@@ -285,6 +290,7 @@ void py_pool_terminate(py_pool *pool)
     if (!pool->crew || py_crew_is_forked(pool->crew))
         return;
     Py_INCREF(pool);
+    py_place_tell(pool);
     pool_stop_streams(pool);
     py_crew_terminate(pool->crew);
     py_maps_cut(pool);
@@ -309,6 +315,15 @@ static int pool_wait_for_feeders(py_pool *pool, int64_t deadline_ns)
             return -1;
     }
     return 1;
+}
+
+int py_pool_drain(py_pool *pool)
+{
+    Py_INCREF(pool);
+    close_pool(pool);
+    int verdict = pool_wait_for_feeders(pool, PY_FOREVER);
+    Py_DECREF(pool);
+    return verdict;
 }
 
 static const py_signature join_signature = {"join", 1, 0, {"timeout"}};
@@ -352,28 +367,43 @@ static PyObject *pool_look(PyObject *self, PyObject *unused)
 
 /* ---- the object ---- */
 
-/* open(workers, initializer, initargs, name, inherits_context) */
+static bool pool_make_crew(py_pool *pool, py_state *state, py_crew_options *options, PyObject *initargs)
+{
+    options->initargs = PySequence_Tuple(initargs);
+    if (!options->initargs)
+        return false;
+    options->is_executor = PyObject_TypeCheck((PyObject *)pool, state->executor_type);
+    pool->crew = py_crew_new(state, options);
+    Py_DECREF(options->initargs);
+    if (pool->crew)
+        pool->crew->owner = pool;
+    return pool->crew != NULL;
+}
+
+/* open(workers, initializer, initargs, name, thread_name, stack_size, inherit_context, wait_at_exit, queue_max, full_fails, on_unhandled) */
 static PyObject *pool_open(PyObject *self, PyObject *args)
 {
     py_pool *pool = (py_pool *)self;
     py_state *state = py_state_of(self);
-    unsigned workers;
-    int inherits_context;
-    PyObject *initializer, *initargs, *name;
-    if (!state || !PyArg_ParseTuple(args, "IOOUp", &workers, &initializer, &initargs, &name, &inherits_context))
+    py_crew_options options = {0};
+    int inherits_context, waits_at_exit, full_fails;
+    Py_ssize_t stack_size, queue_max;
+    PyObject *initargs;
+    if (!state || !PyArg_ParseTuple(args, "IOOUsnppnpO", &options.workers, &options.initializer, &initargs,
+                                    &options.name, &options.thread_name, &stack_size, &inherits_context, &waits_at_exit,
+                                    &queue_max, &full_fails, &options.on_unhandled))
         return NULL;
     if (pool->crew)
         return PyErr_Format(PyExc_RuntimeError, "a pool is initialised once");
-    PyObject *initargs_tuple = PySequence_Tuple(initargs);
-    if (!initargs_tuple)
-        return NULL;
-    bool is_executor = PyObject_TypeCheck(self, state->executor_type);
+    options.initializer = none_is_null(options.initializer);
+    options.on_unhandled = none_is_null(options.on_unhandled);
+    options.stack_size = (size_t)stack_size;
+    options.waits_at_exit = waits_at_exit != 0;
     pool->inherits_context = inherits_context != 0;
-    pool->crew = py_crew_new(state, workers, none_is_null(initializer), initargs_tuple, name, is_executor);
-    Py_DECREF(initargs_tuple);
-    if (!pool->crew)
+    pool->queue_max = (size_t)queue_max;
+    pool->full_fails = full_fails != 0;
+    if (!pool_make_crew(pool, state, &options, initargs))
         return NULL;
-    pool->crew->owner = pool;
     Py_RETURN_NONE;
 }
 
@@ -385,6 +415,7 @@ static int pool_traverse(PyObject *self, visitproc visit, void *arg)
         return 0;
     Py_VISIT(crew->initializer);
     Py_VISIT(crew->initargs);
+    Py_VISIT(crew->on_unhandled);
     Py_VISIT(crew->broken);
     return 0;
 }

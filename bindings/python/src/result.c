@@ -40,13 +40,6 @@ py_result *py_result_new(py_pool *pool, enum py_helper kind)
     return result;
 }
 
-static PyObject *result_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
-{
-    (void)args;
-    (void)keywords;
-    return PyErr_Format(PyExc_TypeError, "cannot create '%s' instances: a pool makes them", type->tp_name);
-}
-
 static void result_clear_work(py_result *result)
 {
     Py_CLEAR(result->function);
@@ -55,9 +48,27 @@ static void result_clear_work(py_result *result)
     Py_CLEAR(result->context);
 }
 
+/* Nobody will see any more that it failed. */
+static void result_tell_unhandled(py_result *result)
+{
+    PyObject *hook = result->on_unhandled, *type, *value, *traceback;
+    result->on_unhandled = NULL;
+    if (!hook)
+        return;
+    PyErr_Fetch(&type, &value, &traceback); /* of whoever lets go of it */
+    PyObject *nothing =
+        PY_IS_FINALIZING() ? Py_NewRef(Py_None) : PyObject_CallFunctionObjArgs(hook, result->value, NULL);
+    if (!nothing)
+        PyErr_WriteUnraisable(hook);
+    Py_XDECREF(nothing);
+    Py_DECREF(hook);
+    PyErr_Restore(type, value, traceback);
+}
+
 static int result_clear(PyObject *self)
 {
     py_result *result = (py_result *)self;
+    result_tell_unhandled(result);
     result_clear_work(result);
     Py_CLEAR(result->callback);
     Py_CLEAR(result->error_callback);
@@ -81,6 +92,7 @@ static int result_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(result->callback);
     Py_VISIT(result->error_callback);
     Py_VISIT(result->value);
+    Py_VISIT(result->on_unhandled);
     Py_VISIT(result->done_callbacks);
     Py_VISIT(result->condition);
     Py_VISIT(result->waiters);
@@ -110,6 +122,7 @@ bool py_result_claim(py_result *result)
         if ((state & PY_PHASE) != PY_PENDING)
             return false;
     } while (!atomic_compare_exchange_weak(&result->state, &state, state | PY_RUNNING));
+    py_place_give(result);
     return true;
 }
 
@@ -181,6 +194,8 @@ void py_result_settle(py_result *result, enum py_phase phase, PyObject *value, b
     py_state *state = pool->crew->state;
     result->value = value;
     result->has_failed = has_failed;
+    if (has_failed && phase == PY_FINISHED && !result->error_callback)
+        result->on_unhandled = Py_XNewRef(pool->crew->on_unhandled);
     result_clear_work(result);
     Py_CLEAR(result->callback);
     Py_CLEAR(result->error_callback);
@@ -199,6 +214,7 @@ void py_result_end_unrun(py_result *result)
         return;
     PyObject *error = NULL;
     if (crew->broken) {
+        Py_CLEAR(result->error_callback); /* which is told of tasks that ran */
         py_result_settle(result, PY_FINISHED, py_broken_error(crew), true);
         return;
     }
@@ -236,6 +252,8 @@ void py_result_tell(py_result *result, PyObject *value, bool has_failed)
     PyObject *nothing = is_wanted > 0 ? PyObject_CallFunctionObjArgs(callback, value, NULL) : NULL;
     Py_XDECREF(nothing);
     if (is_wanted < 0 || (is_wanted && !nothing)) {
+        if (!has_failed)
+            Py_CLEAR(result->error_callback); /* which is told of what the task raised */
         value = outcome_replace(value, has_failed);
         has_failed = true;
     }
@@ -251,7 +269,7 @@ static bool result_wait_inside(py_result *result, int64_t deadline_ns)
     crew_result *handle = result->told ? result->told : result->handle;
     py_release();
     crew_status status = crew_result_wait(handle, (crew_deadline){deadline_ns});
-    py_take_again();
+    py_retake();
     bool is_over = status == CREW_OK || status == CREW_TIMEOUT;
     if (!is_over)
         py_raise_status(pool->crew->state, pool->crew, status);
@@ -312,6 +330,7 @@ static void raise_cancelled(py_result *result)
 
 PyObject *py_result_take(py_result *result)
 {
+    Py_CLEAR(result->on_unhandled);
     if (py_phase(result) == PY_CANCELLED)
         raise_cancelled(result);
     else if (result->has_failed)
@@ -360,6 +379,7 @@ static PyObject *result_successful(PyObject *self, PyObject *unused)
     py_result *result = (py_result *)self;
     if (!py_is_done(result))
         return PyErr_Format(PyExc_ValueError, "%R not ready", self);
+    Py_CLEAR(result->on_unhandled);
     return PyBool_FromLong(!result->has_failed);
 }
 
@@ -384,6 +404,7 @@ static PyObject *result_exception(PyObject *self, PyObject *const *given, Py_ssi
         return NULL;
     if (py_phase(result) == PY_CANCELLED)
         return py_result_take(result);
+    Py_CLEAR(result->on_unhandled);
     return Py_NewRef(result->has_failed ? result->value : Py_None);
 }
 
@@ -519,6 +540,7 @@ static PyObject *result_get_exception(PyObject *self, void *unused)
 {
     (void)unused;
     py_result *result = (py_result *)self;
+    Py_CLEAR(result->on_unhandled);
     return none_or(py_phase(result) == PY_FINISHED && result->has_failed ? result->value : NULL);
 }
 
@@ -526,6 +548,7 @@ static PyObject *result_get_value(PyObject *self, void *unused)
 {
     (void)unused;
     py_result *result = (py_result *)self;
+    Py_CLEAR(result->on_unhandled);
     return none_or(py_is_done(result) ? result->value : NULL);
 }
 
@@ -582,7 +605,7 @@ static PyGetSetDef result_properties[] = {
 
 static PyType_Slot result_slots[] = {
     {Py_tp_doc, "The result of a task: an AsyncResult and a Future in one."},
-    {Py_tp_new, PY_SLOT(result_new)},
+    {Py_tp_new, PY_SLOT(py_refuse_new)},
     {Py_tp_dealloc, PY_SLOT(result_dealloc)},
     {Py_tp_traverse, PY_SLOT(result_traverse)},
     {Py_tp_clear, PY_SLOT(result_clear)},

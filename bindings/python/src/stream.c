@@ -101,13 +101,6 @@ static PyObject *handle_next(PyObject *self, PyObject *const *given, Py_ssize_t 
 
 /* ---- what the user holds ---- */
 
-static PyObject *handle_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
-{
-    (void)args;
-    (void)keywords;
-    return PyErr_Format(PyExc_TypeError, "cannot create '%s' instances: a pool makes them", type->tp_name);
-}
-
 static int handle_traverse(PyObject *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
@@ -145,7 +138,7 @@ static PyMethodDef handle_methods[] = {
 
 static PyType_Slot handle_slots[] = {
     {Py_tp_doc, "The values of an imap: in the order of the items, or as they come."},
-    {Py_tp_new, PY_SLOT(handle_new)},
+    {Py_tp_new, PY_SLOT(py_refuse_new)},
     {Py_tp_dealloc, PY_SLOT(handle_dealloc)},
     {Py_tp_traverse, PY_SLOT(handle_traverse)},
     {Py_tp_clear, PY_SLOT(handle_clear)},
@@ -209,7 +202,7 @@ static PyMethodDef stream_methods[] = {
 };
 
 static PyType_Slot stream_slots[] = {
-    {Py_tp_new, PY_SLOT(handle_new)},
+    {Py_tp_new, PY_SLOT(py_refuse_new)},
     {Py_tp_dealloc, PY_SLOT(stream_dealloc)},
     {Py_tp_traverse, PY_SLOT(stream_traverse)},
     {Py_tp_clear, PY_SLOT(stream_clear)},

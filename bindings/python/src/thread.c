@@ -50,7 +50,7 @@ void py_take(void)
     here.held_since_ns = py_coarse_now_ns();
 }
 
-void py_take_again(void)
+void py_retake(void)
 {
     if (here.released)
         py_take();
@@ -62,7 +62,7 @@ bool py_borrow(bool *ret_taken)
     *ret_taken = here.released != NULL;
     if (here.is_stranger || ((*ret_taken || here.worker) && PY_IS_FINALIZING()))
         return false;
-    py_take_again();
+    py_retake();
     return true;
 }
 
@@ -99,25 +99,10 @@ static void worker_register(py_worker *worker)
     PyObject *name = worker_name(crew);
     if (name)
         worker->thread = PyObject_CallFunctionObjArgs(crew->state->helpers[PY_THREAD_BEGIN], name,
-                                                      crew->is_executor ? Py_False : Py_True, NULL);
+                                                      crew->waits_at_exit ? Py_False : Py_True, NULL);
     Py_XDECREF(name);
     if (!worker->thread || PyList_Append(crew->threads, worker->thread) < 0)
         PyErr_WriteUnraisable(crew->name);
-}
-
-/* One that was woken in vain, and has no initializer to run, is nobody whom Python knows. */
-void py_hook_worker_run(void *user, int index, int running)
-{
-    (void)user;
-    (void)index;
-    if (!here.worker || PY_IS_FINALIZING())
-        return;
-    if (running && here.released)
-        py_take();
-    else if (!running && !here.released)
-        py_release();
-    if (running && here.worker->has_begun && !here.worker->is_registered)
-        worker_register(here.worker);
 }
 
 /* Nothing runs any more: what is pending ends with an error that names this one. */
@@ -154,6 +139,23 @@ static void worker_begin(py_worker *worker)
     Py_XDECREF(nothing);
 }
 
+/* One that was started or woken in vain, and has no initializer to run, is nobody whom Python knows, and never waits for the GIL. */
+void py_hook_worker_run(void *user, int index, int running)
+{
+    (void)user;
+    (void)index;
+    if (!here.worker || PY_IS_FINALIZING())
+        return;
+    if (running && here.released)
+        py_take();
+    else if (!running && !here.released)
+        py_release();
+    if (running && !here.worker->has_begun)
+        worker_begin(here.worker);
+    if (running && here.worker->has_begun && !here.worker->is_registered)
+        worker_register(here.worker);
+}
+
 static py_worker *worker_new(py_crew *crew)
 {
     py_worker *worker = PY_IS_FINALIZING() ? NULL : calloc(1, sizeof *worker);
@@ -170,13 +172,16 @@ static py_worker *worker_new(py_crew *crew)
 int py_hook_worker_init(void *user, int index, void **ret_state)
 {
     (void)index;
-    py_worker *worker = worker_new(user);
+    py_crew *crew = user;
+    py_worker *worker = worker_new(crew);
     here.is_stranger = !worker;
     if (!worker)
         return -1;
     here.released = worker->thread_state;
     here.worker = worker;
     *ret_state = worker;
+    if (!crew->has_initializer)
+        return 0;
     py_take();
     worker_begin(worker);
     py_release();

@@ -115,10 +115,25 @@ bool py_wait_state(py_word *word, unsigned mask, unsigned until, unsigned waiter
     return PyErr_CheckSignals() == 0;
 }
 
+struct change {
+    py_word *word;
+    unsigned expected;
+    int64_t deadline_ns;
+};
+
+static int change_sleep(void *opaque)
+{
+    const struct change *change = opaque;
+    word_sleep(change->word, change->expected, change->deadline_ns);
+    return 0;
+}
+
+/* A task that waits so may wait for others: the core has a thread stand in for its own. */
 bool py_wait_change(py_word *word, unsigned expected, int64_t deadline_ns)
 {
+    struct change change = {word, expected, deadline_ns};
     py_release();
-    word_sleep(word, expected, deadline_ns);
-    py_take();
+    (void)crew_block(change_sleep, &change);
+    py_retake();
     return PyErr_CheckSignals() == 0;
 }

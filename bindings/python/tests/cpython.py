@@ -46,7 +46,7 @@ EXCUSED = {}
 
 # Tests that depend on who is faster, and why: whether they fail is told, and says nothing.
 RACES = {
-    "ThreadPoolExecutorTest.test_idle_thread_reuse": "a thread in reserve is woken last, but may be faster",
+    "ThreadPoolExecutorTest.test_idle_thread_reuse": "a thread in reserve goes last, but may overtake one that was preempted on its way to sleep",
 }
 
 SWAP = """\

@@ -71,6 +71,65 @@ class AtExit(Case):
         self.assert_program(program.format(0), "0 1 2 cannot schedule new futures after interpreter shutdown")
         self.assert_program(program.format(1).replace("atexit.register(late)", ""), "0 1 2")
 
+    def test_148280_and_113964_threads_may_submit_after_the_main_thread_has_ended(self):
+        program = """
+        import atexit, crewpool, threading
+        pool = crewpool.{}
+        def go_on():
+            threading.main_thread().join()
+            submit = getattr(pool, "submit", None) or (lambda f, *a: pool.apply_async(f, a))
+            for n in range(3):
+                submit(print, n, flush=True).result() if hasattr(pool, "submit") else pool.apply(print, (n,), dict(flush=True))
+            if hasattr(pool, "submit"):
+                submit(print, 3)
+        threading.Thread(target=go_on).start()
+        atexit.register(print, "atexit")
+        """
+        self.assert_program(program.format("ThreadPoolExecutor(1)"), "0 1 2 3 atexit")
+        self.assert_program(program.format("ThreadPool(1, wait_at_exit=True)"), "0 1 2 atexit")
+
+    def test_80961_an_exit_that_waits_does_so_for_streams_that_are_still_fed(self):
+        program = """
+        import crewpool
+        pool = crewpool.ThreadPool(2, wait_at_exit=True)
+        stream = pool.imap(print, (n for n in range(3)), 3)
+        """
+        self.assert_program(program, "0 1 2", "-W", "ignore")
+
+    def test_148280_executors_of_both_kinds_end_side_by_side(self):
+        program = """
+        import concurrent.futures, crewpool
+        executors = concurrent.futures.ThreadPoolExecutor(1), crewpool.ThreadPoolExecutor(1)
+        assert [executor.submit(abs, -1).result() for executor in executors] == [1, 1]
+        executors[1].submit(print, "done")
+        """
+        self.assert_program(program, "done")
+
+    def test_80961_and_86575_whether_the_exit_waits_is_a_matter_of_the_pool(self):
+        program = """
+        import atexit, crewpool, threading, warnings
+        warnings.simplefilter("ignore")
+        go = threading.Event()
+        came = threading.Semaphore(0)
+        def work(n):
+            came.release()
+            go.wait()
+            print(n)
+        pool = crewpool.{kind}(1, wait_at_exit={waits})
+        submit = getattr(pool, "submit", None) or (lambda f, *a: pool.apply_async(f, a))
+        submit(work, 1)
+        submit(work, 2)
+        stream = pool.imap(print, [3]) if hasattr(pool, "imap") else submit(print, 3)
+        came.acquire()
+        {last}
+        """
+        for kind in ("ThreadPool", "ThreadPoolExecutor"):
+            self.assert_program(program.format(kind=kind, waits=True, last="go.set()"), "1 2 3")
+            self.assert_program(program.format(kind=kind, waits=False, last=""), "")
+            daemon = "print(next(iter(getattr(pool, '_threads', None) or pool._pool)).daemon)"
+            self.assert_program(program.format(kind=kind, waits=False, last=daemon), "True")
+            self.assert_program(program.format(kind=kind, waits=True, last=daemon + "; go.set()"), "False 1 2 3")
+
 
     def test_executors_that_their_own_work_drops_may_be_many_at_the_exit(self):
         program = """
@@ -252,30 +311,106 @@ class BothWorlds(Case):
 
 
 class ManyThreads(Case):
-    def test_many_threads_use_one_pool_while_the_interpreter_switches_all_the_time(self):
-        interval = sys.getswitchinterval()
-        sys.setswitchinterval(1e-6)
-        self.addCleanup(sys.setswitchinterval, interval)
-        wrong = []
+    """With the interpreter switching between threads all the time, as far as one with a GIL can."""
 
-        def use(pool, number):
+    def setUp(self):
+        super().setUp()
+        self.addCleanup(sys.setswitchinterval, sys.getswitchinterval())
+        sys.setswitchinterval(1e-6)
+
+    def on_threads(self, count, body):
+        """Calls body(number) on so many threads; what one of them raises is raised."""
+        errors = []
+
+        def run(number):
+            try:
+                body(number)
+            except BaseException as error:
+                errors.append(error)
+
+        threads = [threading.Thread(target=run, args=(number,)) for number in range(count)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for error in errors:
+            raise error
+
+    def test_many_threads_use_one_pool(self):
+        def use(number):
             for n in range(100):
                 results = [pool.apply_async(divmod, (n, 7)) for _ in range(5)]
                 results[2].cancel()
                 stream = pool.imap(abs, [number, n])
-                ok = [r.get() for r in results if not r.cancelled()].count(divmod(n, 7)) >= 4
-                ok = ok and pool.map(abs, [-n] * 5, 2) == [n] * 5 and list(stream) == [number, n]
-                ok = ok and pool.apply(str, (n,)) == str(n)
-                if not ok:
-                    wrong.append(n)
+                good = [result.get() for result in results if not result.cancelled()]
+                self.assertGreaterEqual(good.count(divmod(n, 7)), 4)
+                self.assertEqual(pool.map(abs, [-n] * 5, 2), [n] * 5)
+                self.assertEqual(list(stream), [number, n])
+                self.assertEqual(pool.apply(str, (n,)), str(n))
 
-        with crewpool.ThreadPool(3) as pool:
-            threads = [threading.Thread(target=use, args=(pool, n)) for n in range(6)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-        self.assertEqual(wrong, [])
+        for limits in ({}, {"queue_max": 3}):
+            with crewpool.ThreadPool(3, **limits) as pool:
+                self.on_threads(6, use)
+
+    def test_many_threads_use_one_executor(self):
+        told = []
+
+        def use(number):
+            for n in range(60):
+                futures = [executor.submit(divmod, n, 7) for _ in range(5)]
+                for future in futures:
+                    future.add_done_callback(told.append)
+                futures[3].cancel()
+                done = concurrent.futures.wait(futures).done
+                self.assertEqual(done, set(futures))
+                self.assertEqual(set(concurrent.futures.as_completed(futures)), done)
+                self.assertEqual(list(executor.map(abs, [-n, number], buffersize=1)), [n, number])
+
+        with crewpool.ThreadPoolExecutor(3) as executor:
+            self.on_threads(6, use)
+        self.assertEqual((len(told), len(set(told))), (6 * 60 * 5, 6 * 60 * 5))
+
+    def test_many_threads_share_results_and_streams(self):
+        with crewpool.ThreadPool(2) as pool:
+            for round in range(30):
+                told, taken = [], []
+                results = [pool.apply_async(abs, (-n,)) for n in range(20)]
+                source = range(200) if round % 2 else iter(range(200))
+                stream = (pool.imap, pool.imap_unordered)[round // 2 % 2](abs, source, 1 + round % 3, 4)
+
+                def use(number, results=results, stream=stream, told=told, taken=taken):
+                    for result in results[number:] + results[:number]:
+                        result.add_done_callback(told.append)
+                        if result is results[5]:
+                            result.cancel()
+                        elif number % 2:
+                            concurrent.futures.wait([result])
+                    taken.extend(stream)
+                    values = [result.get() for result in results if not result.cancelled()]
+                    self.assertLessEqual(set(range(20)) - {5}, set(values))
+
+                self.on_threads(4, use)
+                self.assertEqual(sorted(taken), list(range(200)))
+                self.assertEqual(len(told), 4 * 20)
+
+    def test_a_pool_that_many_threads_use_may_be_terminated_by_any_of_them(self):
+        for round in range(40):
+            pool = crewpool.ThreadPool(2, queue_max=round % 3)
+
+            def use(number, pool=pool):
+                try:
+                    for n in range(50):
+                        results = pool.apply_async(abs, (n,)), pool.map_async(abs, range(n)), pool.imap(abs, iter([n]))
+                        if (number, n) == (0, 20):
+                            pool.terminate()
+                        self.assertEqual(results[0].get(), n)
+                        self.assertEqual(len(results[1].get()), n)
+                        self.assertEqual(list(results[2]), [n])
+                except (crewpool.TerminatedError, ValueError):
+                    self.assertEqual(pool._state, "TERMINATE")
+
+            self.on_threads(4, use)
+            self.assertTrue(pool.join())
 
     def test_pools_come_and_go_with_work_left(self):
         for round in range(100):

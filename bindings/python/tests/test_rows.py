@@ -3,9 +3,11 @@
 
 import concurrent.futures
 import contextvars
+import ctypes
 import itertools
 import multiprocessing
 import os
+import queue
 import signal
 import threading
 import unittest
@@ -14,6 +16,17 @@ import crewpool
 from support import Case, Gate, Ordered
 
 CancelledError = concurrent.futures.CancelledError
+
+
+def stack_of_this_thread():
+    libc = ctypes.CDLL(None)
+    libc.pthread_self.restype = ctypes.c_void_p
+    attributes = ctypes.create_string_buffer(256)
+    base, size = ctypes.c_void_p(), ctypes.c_size_t()
+    libc.pthread_getattr_np(ctypes.c_void_p(libc.pthread_self()), attributes)
+    libc.pthread_attr_getstack(attributes, ctypes.byref(base), ctypes.byref(size))
+    libc.pthread_attr_destroy(attributes)
+    return size.value
 
 
 def raiser(error):
@@ -193,6 +206,138 @@ class ThreadPoolRows(Case):
         finally:
             os.sched_setaffinity(0, whole)
 
+    def test_73781_a_queue_with_a_limit_makes_outsiders_wait_for_room(self):
+        gate = Gate()
+        pool = self.pool(1, queue_max=2)
+        first = pool.apply_async(gate)
+        gate.arrived()
+        queued = [pool.apply_async(abs, (-1,)), pool.map_async(abs, [-2])]
+        submitted = []
+
+        def submit():
+            for call in (pool.apply_async, pool.map_async):
+                submitted.append(call(abs, [-3] if call == pool.apply_async else [-4]))
+
+        waiter = threading.Thread(target=submit)
+        waiter.start()
+        waiter.join(0.05)
+        self.assertTrue(waiter.is_alive() and not submitted)
+        self.assertTrue(queued[0].cancel())  # which makes room for one
+        while not submitted:
+            pass
+        waiter.join(0.05)
+        self.assertEqual((waiter.is_alive(), len(submitted)), (True, 1))
+        gate.open()
+        waiter.join()
+        self.assertEqual([result.get() for result in [first, queued[1], *submitted]], [None, [2], 3, [4]])
+        self.assertEqual(pool.apply(lambda: [pool.apply_async(abs, (n,)) for n in range(9)])[8].get(), 8)
+        self.assertEqual(list(pool.imap(abs, range(9))), list(range(9)))
+
+    def test_73781_who_waits_for_room_is_told_when_the_pool_ends_or_is_interrupted(self):
+        for end in ("close", "terminate"):
+            gate = Gate()
+            pool = self.pool(1, queue_max=1)
+            pool.apply_async(gate)
+            gate.arrived()
+            pool.apply_async(abs, (1,))
+            self.addCleanup(gate.open)
+            timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
+            timer.start()
+            self.assertRaises(KeyboardInterrupt, pool.apply_async, abs, (1,))
+            timer.join()
+            timer = threading.Timer(0.05, getattr(pool, end))
+            timer.start()
+            self.assertRaisesRegex(ValueError, "^Pool not running$", pool.apply, abs, (1,))
+            timer.join()
+            gate.open()
+
+    def test_73781_a_full_queue_refuses_where_that_is_asked_for(self):
+        gate = Gate()
+        with crewpool.ThreadPoolExecutor(1, queue_max=1, full_fails=True) as executor:
+            running = executor.submit(gate)
+            gate.arrived()
+            queued = executor.submit(abs, -1)
+            self.assertRaises(crewpool.FullError, executor.submit, abs, -1)
+            self.assertRaises(queue.Full, executor.submit, abs, -1)
+            gate.open()
+            self.assertEqual((running.result(), queued.result()), (None, 1))
+            self.assertEqual(executor.submit(abs, -2).result(), 2)
+        for bad in (-1, 1.5):
+            self.assertRaises((ValueError, TypeError), crewpool.ThreadPool, 1, queue_max=bad)
+
+    def test_120508_errors_that_nobody_asks_for_are_told_where_that_is_wanted(self):
+        told = []
+        error = KeyError("lost")
+        pool = self.pool(1, on_unhandled=told.append)
+
+        def let_go(result, *looks):
+            result.wait()
+            for look in looks:
+                self.outcome(look, result)
+            while result._pool:  # which the worker lets go of before the result itself
+                pass
+            del result
+            pool.apply(abs, (1,))
+
+        let_go(pool.apply_async(raiser(error)))
+        let_go(pool.map_async(raiser(error), [1]))
+        let_go(pool.apply_async(abs, (1,), callback=raiser(error), error_callback=abs))
+        self.assertEqual(told, [error] * 3)
+        looks = ["get", "result", "exception", "successful"]
+        for look in looks:
+            let_go(pool.apply_async(raiser(error)), getattr(crewpool.AsyncResult, look))
+        let_go(pool.apply_async(raiser(error), error_callback=lambda _: None))
+        let_go(pool.apply_async(abs, (1,)))
+        self.assertRaises(KeyError, pool.map, raiser(error), [1])
+        self.assertEqual(told, [error] * 3)
+        with crewpool.ThreadPoolExecutor(1, on_unhandled=told.append) as executor:
+            executor.submit(raiser(error))
+            cancelled = executor.submit(raiser(error))
+            cancelled.cancel()
+        del cancelled
+        self.assertLessEqual(4, len(told))
+        self.assertRaises(TypeError, crewpool.ThreadPool, 1, on_unhandled=5)
+
+    @staticmethod
+    def outcome(look, result):
+        try:
+            return look(result)
+        except Exception as error:
+            return error
+
+    def test_83543_without_a_chunk_size_a_slow_item_holds_up_only_the_few_of_its_own_chunk(self):
+        for count, most in ((100, 1), (100_000, 32)):
+            pool = self.pool(2)
+            gate = Gate()
+            ran = []
+
+            def body(number, count=count, gate=gate, ran=ran):
+                if number == count // 3:
+                    gate()
+                ran.append(number)
+
+            result = pool.map_async(body, range(count))
+            gate.arrived()
+            while len(ran) < count - most:
+                pass
+            gate.open()
+            result.get()
+            self.assertEqual(sorted(ran), list(range(count)))
+
+    def test_89502_threads_have_the_name_and_the_stack_that_are_asked_for(self):
+        def look():
+            with open(f"/proc/self/task/{threading.get_native_id()}/comm", encoding="ascii") as comm:
+                return threading.current_thread().name, comm.read().strip()
+
+        pool = self.pool(1, thread_name_prefix="mine")
+        self.assertEqual(pool.apply(look)[0], "mine_0")
+        self.assertRegex(pool.apply(look)[1], "^mine-[0-9]$")
+        for size, threading_size in ((1 << 20, 0), (0, 1 << 20)):
+            before = threading.stack_size(threading_size)
+            self.addCleanup(threading.stack_size, before)
+            self.assertEqual(self.pool(1, stack_size=size).apply(stack_of_this_thread), 1 << 20)
+        self.assertRaises(ValueError, crewpool.ThreadPool, 1, stack_size=100)
+
     def test_78195_contextvars_come_along_where_that_is_asked_for(self):
         variable = contextvars.ContextVar("variable", default="none")
         plain, pool = self.pool(2), self.pool(2, inherit_context=True)
@@ -240,6 +385,24 @@ class ThreadPoolRows(Case):
         mine.append(pool.apply_async(body))
         has_it.set()
         self.assertRaises(crewpool.DeadlockError, mine[0].get)
+
+    def test_141617_tasks_may_wait_for_a_stream_whose_input_waits_for_another_task(self):
+        for name, workers, timeout in itertools.product(("imap", "imap_unordered"), (1, 3), (None, 50)):
+            pool = self.pool(workers)
+            begins = threading.Event()
+
+            def source(pool=pool, begins=begins):
+                begins.wait()
+                for number in range(5):
+                    yield pool.apply(abs, (-number,))
+
+            def consume(_, name=name, pool=pool, timeout=timeout):
+                stream = getattr(pool, name)(abs, source())  # noqa: B023
+                return sum(stream.next(timeout) for _ in range(5))
+
+            results = [pool.apply_async(consume, (n,)) for n in range(workers)]
+            begins.set()
+            self.assertEqual([result.get() for result in results], [10] * workers)
 
     def test_88110_and_90622_a_forked_child_is_told_whose_pool_it_is(self):
         pool = self.pool(2)
