@@ -27,6 +27,7 @@ static crewi_slot *slot_new(crewi_engine *engine, unsigned index)
     slot->index = index;
     slot->random = index * UINT64_C(0x9E3779B97F4A7C15) + 1;
     crewi_atomic_u32_init(&slot->wake, CREWI_ASLEEP);
+    crewi_atomic_ptr_init(&slot->held, NULL);
     crewi_deque_init(&slot->deque);
     crewi_deque_init(&slot->inbox);
     crewi_local_init(&slot->local, engine->pool->cells, index, slot);
@@ -289,6 +290,9 @@ static void threads_sweep(crew_pool *pool)
         crewi_slot *slot = crewi_atomic_ptr_load(&engine->slots[i]);
         if (!slot)
             continue;
+        crewi_task *held = crewi_atomic_ptr_exchange(&slot->held, NULL);
+        if (held)
+            sweep_end(held, status);
         sweep_deque(&slot->inbox, status);
         sweep_deque(&slot->deque, status);
     }

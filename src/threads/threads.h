@@ -45,7 +45,8 @@ typedef struct crewi_slot {
     bool is_idle;
     crewi_atomic_u32 wake;
     /* anyone's */
-    crewi_deque deque; /* what its jobs have submitted */
+    crewi_atomic_ptr held; /* what it will run once its late initializer has; whoever takes it out has it */
+    crewi_deque deque;     /* what its jobs have submitted */
     crewi_deque
         inbox; /* what it took from the injector at once; taken out at the top by all, so the oldest comes first */
 } crewi_slot;

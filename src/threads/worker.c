@@ -142,11 +142,10 @@ static crewi_task *worker_next_fair(crewi_slot *slot)
     return task ? task : worker_next_injected(slot);
 }
 
-static crewi_task *worker_next(crewi_slot *slot)
+/* Anything but callbacks. */
+static crewi_task *worker_next_job(crewi_slot *slot)
 {
-    crewi_task *task = queue_next(&slot->engine->urgent);
-    if (!task && ++slot->ticks % FAIR_EVERY == 0)
-        task = worker_next_fair(slot);
+    crewi_task *task = ++slot->ticks % FAIR_EVERY == 0 ? worker_next_fair(slot) : NULL;
     if (!task)
         task = crewi_deque_pop(&slot->deque);
     if (!task)
@@ -154,6 +153,12 @@ static crewi_task *worker_next(crewi_slot *slot)
     if (!task)
         task = engine_next_offered(slot->engine);
     return task ? task : worker_steal(slot);
+}
+
+static crewi_task *worker_next(crewi_slot *slot)
+{
+    crewi_task *task = queue_next(&slot->engine->urgent);
+    return task ? task : worker_next_job(slot);
 }
 
 /* ---- running it ---- */
@@ -167,12 +172,18 @@ void crewi_worker_in_run(crewi_slot *slot, bool running)
     options->worker_run(options->user, (int)slot->index, running);
 }
 
+/* Whoever has been looking for work has some now: others come for what is left. */
+static void worker_found(crewi_slot *slot)
+{
+    if (!slot->is_searching)
+        return;
+    crewi_found_work(slot);
+    crewi_engine_grow(slot->engine);
+}
+
 static void worker_run_task(crewi_slot *slot, crewi_task *task)
 {
-    if (slot->is_searching) {
-        crewi_found_work(slot);
-        crewi_engine_grow(slot->engine);
-    }
+    worker_found(slot);
     crewi_worker_in_run(slot, true);
     slot->has_run = true;
     slot->current = task;
@@ -231,6 +242,33 @@ static bool worker_initialise(crewi_slot *slot)
     return true;
 }
 
+/* It was not to be: another worker's. */
+static void worker_give_up_held(crewi_slot *slot)
+{
+    crewi_task *task = crewi_atomic_ptr_exchange(&slot->held, NULL);
+    if (!task)
+        return;
+    crewi_queue_push(&slot->engine->injector, &task->link); /* [S1] */
+    crewi_work_arrived(slot->engine);                       /* [S2] */
+}
+
+/* CREW_LAZY_INIT: the first job is in hand already, since the initializer may take its time, or wait for others to begin. The pool's end finds
+ * it there. */
+static bool worker_initialise_late(crewi_slot *slot)
+{
+    crewi_atomic_ptr_store(&slot->held, worker_next_job(slot));
+    crewi_submitted(slot->pool);
+    worker_found(slot);
+    if (!worker_initialise(slot)) {
+        worker_give_up_held(slot);
+        return false;
+    }
+    crewi_task *task = crewi_atomic_ptr_exchange(&slot->held, NULL);
+    if (task)
+        (void)crewi_deque_push(&slot->deque, task); /* where nothing is yet: it is the next that this worker finds */
+    return true;
+}
+
 static void worker_exit(crewi_slot *slot)
 {
     const crew_pool_options *options = &slot->pool->options;
@@ -276,7 +314,7 @@ static void worker_live(crewi_slot *slot)
     if (!is_lazy && !worker_initialise(slot))
         return;
     worker_arrived(slot);
-    if (!crewi_park_arrived(slot) || (is_lazy && !worker_initialise(slot)))
+    if (!crewi_park_arrived(slot) || (is_lazy && !worker_initialise_late(slot)))
         return;
     while (worker_run_found(slot) && crewi_park_worker(slot))
         continue;
@@ -404,6 +442,7 @@ static void lost_in_init(crewi_slot *slot)
     crewi_error_from_frame(&error, CREW_WORKER_LOST, 0, &slot->frame, NULL);
     lost_settle(slot);
     bool goes_on = worker_init_failed(slot, &error);
+    worker_give_up_held(slot);
     if (goes_on && slot->is_arriving)
         worker_arrived(slot);
     if (goes_on)

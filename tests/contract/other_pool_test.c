@@ -80,8 +80,8 @@ CONTRACT_THREADS(a_parked_job_is_woken_for_what_only_it_can_run_since_it_parked)
     CHECK_STATUS(crew_result_wait(triangle.bridge, far_away()), CREW_OK);
     crew_iterator_destroy(triangle.stream);
     crew_result_destroy(triangle.getter);
-    crew_result_destroy(triangle.bridge);
     CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
+    crew_result_destroy(triangle.bridge); /* its last user was the source, which that pool has called */
     CHECK_STATUS(crew_pool_destroy(other), CREW_OK);
     gate_free(triangle.pulls);
     gate_free(triangle.first_pull);
