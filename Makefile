@@ -8,11 +8,15 @@
 #   make stress [SECONDS=60] random programs, each replayed by its seed; then faults of the library that tests must notice
 #   make fuzz [SECONDS=60]   inputs that clang's libFuzzer makes up: files, calls, schedules
 #   make coverage           which lines and branches of the library its tests run: some three minutes
+#   make repeat [TIMES=50] [LOAD=1]
+#                            the contract TIMES times, with LOAD beside two busy threads for each CPU; any failure is told with its seed
 #   make install [PREFIX=/usr/local] [LIBDIR=lib] [DESTDIR=]
 
 PREFIX = /usr/local
 LIBDIR = lib
 SECONDS = 60
+TIMES = 50
+LOAD =
 DIR = $(firstword $(wildcard /usr/share/doc /usr/include) .)
 WORDCOUNT = $(wildcard examples/wordcount/*.c)
 LIBRARY = $(wildcard include/crewpool/*.h src/*.[ch] src/*/*.[ch])
@@ -26,7 +30,7 @@ INSIDE = --suite unit --suite contract --suite fault --suite stress
 # Newer kernels spread addresses wider than ThreadSanitizer expects; -R stops that, where it is allowed.
 FIXED_ADDRESSES = $(shell setarch -R true 2>/dev/null && echo setarch -R)
 
-.PHONY: help run check check-all check-deps-all asan tsan stress fuzz bench coverage python docs install deps fmt clean
+.PHONY: help run check check-all check-deps-all asan tsan stress repeat fuzz bench coverage python docs install deps fmt clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -57,6 +61,10 @@ stress: build/check/build.ninja ## random programs for SECONDS, then faults of t
 
 fuzz: ## what clang's libFuzzer makes up, for SECONDS: files, calls, schedules
 	scripts/fuzz $(SECONDS)
+
+repeat: build/check/build.ninja ## the contract TIMES times: no case may fail now and then
+	ninja -C build/check tests/contract
+	scripts/repeat $(TIMES) $(if $(LOAD),--load) build/check/tests/contract
 
 # Its standard output is the table. bench/run gets the variables of make's command line by the environment.
 bench: ## measurements beside other pools, as a table

@@ -129,7 +129,7 @@ typedef struct crew_pool_options {
  * CREW_OK · CREW_INVALID: ret_pool NULL, or an option that cannot be; CREW_CPU_COUNT in the environment is not a number · CREW_FAILED: an
  * initializer failed; code, worker and message in options->error · CREW_NO_MEMORY · CREW_NO_RESOURCE: no thread to be had.
  * Threads are created here and by workers, with asynchronous signals blocked and the default scheduling policy, whatever the caller's
- * (CPU affinity is that of the thread that calls create).
+ * (but SCHED_IDLE where the caller may not leave that); CPU affinity is that of the thread that calls create.
  * Python: ThreadPool(processes, initializer, initargs). */
 CREW_API crew_status crew_pool_create(crew_pool **ret_pool, const crew_pool_options *options);
 

@@ -122,6 +122,16 @@ static void linux_default_policy(pthread_attr_t *attributes)
         (void)pthread_attr_setinheritsched(attributes, PTHREAD_EXPLICIT_SCHED);
 }
 
+/* A thread that may not leave SCHED_IDLE, as only the privileged may, has others beside it there. */
+static bool linux_thread_begin(pthread_t *ret_id, pthread_attr_t *attributes, crewi_thread *thread)
+{
+    int failure = pthread_create(ret_id, attributes, linux_thread_main, thread);
+    if (failure != EPERM)
+        return failure == 0;
+    (void)pthread_attr_setinheritsched(attributes, PTHREAD_INHERIT_SCHED);
+    return pthread_create(ret_id, attributes, linux_thread_main, thread) == 0;
+}
+
 static bool linux_thread_create(crewi_thread *thread, size_t stack_size)
 {
     pthread_attr_t attributes;
@@ -133,7 +143,7 @@ static bool linux_thread_create(crewi_thread *thread, size_t stack_size)
     sigset_t blocked, kept;
     linux_asynchronous_signals(&blocked);
     (void)pthread_sigmask(SIG_SETMASK, &blocked, &kept); /* the new thread starts with it: no signal slips in between */
-    started = started && pthread_create(&id, &attributes, linux_thread_main, thread) == 0;
+    started = started && linux_thread_begin(&id, &attributes, thread);
     (void)pthread_sigmask(SIG_SETMASK, &kept, NULL);
     (void)pthread_attr_destroy(&attributes);
     return started;

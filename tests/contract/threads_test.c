@@ -8,9 +8,12 @@
 #include "in_child.h"
 
 #include <errno.h>
+#include <linux/capability.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 
 static void submit_and_wait(crew_pool *pool, const crew_job *job)
 {
@@ -335,8 +338,8 @@ CONTRACT_THREADS(a_signal_handler_may_tell_a_pool_to_stop)
 static void set_policy(int policy)
 {
     int status = sched_setscheduler(0, policy, &(struct sched_param){.sched_priority = 0});
-    if (status != 0 && errno == ENOSYS)
-        test_skip("this libc sets no policy");
+    if (status != 0 && (errno == ENOSYS || errno == EPERM))
+        test_skip("this libc sets no policy, or SCHED_IDLE may not be left here");
     CHECK_EQ(status, 0);
 }
 
@@ -353,6 +356,56 @@ CONTRACT_THREADS(workers_inherit_the_scheduling_policy_of_no_caller)
     crew_pool *pool = contract_pool(NULL);
     submit_and_wait(pool, &check_policy);
     CHECK_EQ(sched_getscheduler(0), SCHED_BATCH);
+    CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
+}
+
+/* This thread, and those that it starts. */
+static void give_up_raising_priorities(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+    const struct rlimit none = {0, 0};
+    CHECK_EQ(setrlimit(RLIMIT_NICE, &none), 0);
+    CHECK_EQ(syscall(SYS_capget, &header, data), 0);
+    data[CAP_TO_INDEX(CAP_SYS_NICE)].effective &= ~CAP_TO_MASK(CAP_SYS_NICE);
+    CHECK_EQ(syscall(SYS_capset, &header, data), 0);
+}
+
+static void *do_nothing(void *arg)
+{
+    return arg;
+}
+
+/* Whether a thread of this policy may start one of the default policy. */
+static bool may_leave_policy(void)
+{
+    pthread_attr_t attributes;
+    pthread_t thread;
+    CHECK_EQ(pthread_attr_init(&attributes), 0);
+    CHECK_EQ(pthread_attr_setinheritsched(&attributes, PTHREAD_EXPLICIT_SCHED), 0);
+    int failure = pthread_create(&thread, &attributes, do_nothing, NULL);
+    CHECK(failure == 0 || failure == EPERM);
+    CHECK_EQ(pthread_attr_destroy(&attributes), 0);
+    if (failure == 0)
+        CHECK_EQ(pthread_join(thread, NULL), 0);
+    return failure == 0;
+}
+
+CREW_ACTION(check_idle_policy, int)
+{
+    (void)arg, (void)context;
+    CHECK_EQ(sched_getscheduler(0), SCHED_IDLE);
+    return 0;
+}
+
+CONTRACT_THREADS(workers_stay_with_a_caller_who_may_not_leave_the_idle_policy)
+{
+    set_policy(SCHED_IDLE);
+    give_up_raising_priorities();
+    if (may_leave_policy())
+        test_skip("here anybody may leave SCHED_IDLE");
+    crew_pool *pool = contract_pool(NULL);
+    submit_and_wait(pool, &check_idle_policy);
     CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
 }
 

@@ -1,67 +1,38 @@
 /* SPDX-License-Identifier: MIT */
-/* Runs random programs for some time, each in a process of its own, in four weathers; or one of them again, by its seed.
+/* Runs random programs for some time, each in a process of its own, in six weathers; or one of them again, by its seed.
  *
- *     stress [--seconds=N] [--weather=calm|signals|stops|one-cpu] [--seed=N] [--repeat=N]
+ *     stress [--seconds=N] [--weather=calm|signals|stops|one-cpu|policies|quota] [--seed=N] [--repeat=N]
  *
  * Prints TAP, a line for each weather. A program that fails is told with its seed. */
 #define _GNU_SOURCE
 #include "harness/run.h"
+#include "weather.h"
 #include "world.h"
 
-#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { LIMIT_S = 30, GUST_NS_MAX = 2000000 };
-
-enum weather { CALM, SIGNALS, STOPS, ONE_CPU, WEATHERS };
-static const char *const weather_names[WEATHERS] = {"calm", "signals", "stops", "one-cpu"};
+enum { CLEARS_UP_S = 10, LIMIT_S = 30, GUST_NS_MAX = 2000000 };
 
 /* ---- the program's process ---- */
-
-static void on_signal(int number)
-{
-    (void)number;
-    if (syscall(SYS_gettid) != getpid())
-        _exit(3);
-}
-
-static void stay_on_one_cpu(void)
-{
-    cpu_set_t set, one;
-    CHECK_EQ(sched_getaffinity(0, sizeof set, &set), 0);
-    CPU_ZERO(&one);
-    size_t cpu = 0;
-    while (!CPU_ISSET(cpu, &set))
-        cpu++;
-    CPU_SET(cpu, &one);
-    CHECK_EQ(sched_setaffinity(0, sizeof one, &one), 0);
-}
 
 static _Noreturn void run_program(uint64_t seed, enum weather weather)
 {
     const struct rlimit no_core = {0, 0};
-    sigset_t none;
-    struct sigaction action = {.sa_handler = on_signal}; /* no SA_RESTART: system calls return early */
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     setrlimit(RLIMIT_CORE, &no_core);
     test_threads_baseline(); /* starts a thread, which no signal shall find: before they are let in */
-    sigaction(SIGUSR1, &action, NULL);
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-    if (weather == ONE_CPU)
-        stay_on_one_cpu();
+    weather_enter(weather, seed);
     world_run(seed);
     CHECK_EQ(test_threads_alive(), 1);
     exit(0);
 }
 
-/* ---- the weather ---- */
+/* ---- who watches it ---- */
 
 /* Until the program ends, but no longer than some moments. True: it has. */
 static bool wait_for_end(pid_t program, int *ret_status, int64_t moment_ns)
@@ -74,32 +45,32 @@ static bool wait_for_end(pid_t program, int *ret_status, int64_t moment_ns)
     return waitpid(program, ret_status, WNOHANG) == program;
 }
 
-static void blow(pid_t program, enum weather weather, bool *is_stopped)
+static int64_t after_s(int64_t seconds)
 {
-    if (weather == SIGNALS)
-        kill(program, SIGUSR1);
-    if (weather != STOPS)
-        return;
-    *is_stopped = !*is_stopped;
-    kill(program, *is_stopped ? SIGSTOP : SIGCONT);
+    return test_now_ns() + INT64_C(1000000000) * seconds * (test_under_sanitizer() ? 4 : 1);
 }
 
 /* How the program ended, or -1 where it took too long. */
-static int watch(pid_t program, enum weather weather, uint64_t random)
+static int watch(struct storm *storm)
 {
-    int64_t end_ns = test_now_ns() + INT64_C(1000000000) * LIMIT_S * (test_under_sanitizer() ? 4 : 1);
+    int64_t clears_ns = after_s(CLEARS_UP_S), end_ns = after_s(LIMIT_S), now_ns;
+    uint64_t random = storm->random, gust_ns_max = GUST_NS_MAX >> random % 5;
     int status = 0;
-    bool is_stopped = false, storms = weather == SIGNALS || weather == STOPS;
-    for (;;) {
-        int64_t moment_ns = storms ? (int64_t)(test_random(&random) % GUST_NS_MAX) : end_ns - test_now_ns();
-        if (wait_for_end(program, &status, moment_ns > 0 ? moment_ns : 0))
+    bool is_clear = false;
+    while ((now_ns = test_now_ns()) < end_ns) {
+        if (!is_clear && now_ns >= clears_ns) {
+            storm_clear(storm);
+            is_clear = true;
+        }
+        int64_t rest_ns = (is_clear ? end_ns : clears_ns) - now_ns;
+        bool blows = !is_clear && storm_blows(storm);
+        if (wait_for_end(storm->program, &status, blows ? (int64_t)(test_random(&random) % gust_ns_max) : rest_ns))
             return status;
-        if (test_now_ns() >= end_ns)
-            break;
-        blow(program, weather, &is_stopped);
+        if (blows)
+            storm_blow(storm);
     }
-    kill(program, SIGKILL);
-    (void)waitpid(program, &status, 0);
+    kill(storm->program, SIGKILL);
+    (void)waitpid(storm->program, &status, 0);
     return -1;
 }
 
@@ -110,7 +81,9 @@ static bool run_one(uint64_t seed, enum weather weather)
     CHECK(program >= 0);
     if (program == 0)
         run_program(seed, weather);
-    int status = watch(program, weather, seed);
+    struct storm storm;
+    storm_begin(&storm, weather, program, seed);
+    int status = watch(&storm);
     if (status != -1 && WIFEXITED(status) && WEXITSTATUS(status) == 0)
         return true;
     printf("# seed %llu in weather %s: ", (unsigned long long)seed, weather_names[weather]);
@@ -119,7 +92,8 @@ static bool run_one(uint64_t seed, enum weather weather)
     else if (WIFSIGNALED(status))
         printf("killed by %s\n", strsignal(WTERMSIG(status)));
     else
-        printf("%s\n", WEXITSTATUS(status) == 3 ? "a handler ran in another thread" : "a check failed");
+        printf("%s\n",
+               WEXITSTATUS(status) == WEATHER_STRAY_HANDLER ? "a handler ran in another thread" : "a check failed");
     printf("# again: stress --seed=%llu --weather=%s --repeat=100\n", (unsigned long long)seed, weather_names[weather]);
     return false;
 }
@@ -139,8 +113,12 @@ static bool run_weather(enum weather weather, const struct wishes *wishes, int n
     int64_t end_ns = test_now_ns() + (int64_t)(wishes->seconds * 1e9);
     long programs = 0;
     bool good = true;
+    const char *missing = weather_is_missing(weather);
+    if (missing != NULL)
+        return printf("ok %d - weather %s # SKIP %s\n", number, weather_names[weather], missing), true;
     for (; good && (wishes->seed ? programs < wishes->repeat : test_now_ns() < end_ns); programs++)
         good = run_one(wishes->seed ? wishes->seed : test_random(&seeds), weather);
+    good &= weather_end(weather, programs);
     printf("%sok %d - %ld random programs in weather %s keep all promises\n", good ? "" : "not ", number, programs,
            weather_names[weather]);
     return good;
@@ -170,11 +148,11 @@ int main(int argc, char **argv)
             return 2;
         }
     }
-    sigset_t held; /* SIGUSR1 until a program has its handler */
-    sigemptyset(&held);
-    sigaddset(&held, SIGCHLD);
-    sigaddset(&held, SIGUSR1);
-    sigprocmask(SIG_BLOCK, &held, NULL);
+    sigset_t child;
+    sigemptyset(&child);
+    sigaddset(&child, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &child, NULL);
+    weather_prepare();
     int first = wishes.weather < 0 ? 0 : wishes.weather, last = wishes.weather < 0 ? WEATHERS - 1 : wishes.weather;
     wishes.seconds /= last - first + 1;
     bool good = true;
