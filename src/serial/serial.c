@@ -13,7 +13,7 @@
 
 struct serial {
     crewi_lock turn;
-    /* Whose turn: serial_me() of that thread, NULL while nobody's; a thread only compares with itself. */
+    /* Whose turn: crewi_thread_mark() of that thread, NULL while nobody's; a thread only compares with itself. */
     crewi_atomic_ptr holder;
     crewi_queue jobs, callbacks;
     void *worker_state;
@@ -23,13 +23,6 @@ struct serial {
 static struct serial *serial_of(crew_pool *pool)
 {
     return pool->engine;
-}
-
-/* An address that is this thread's own. */
-static void *serial_me(void)
-{
-    static _Thread_local char me;
-    return &me;
 }
 
 static void serial_hook(crew_pool *pool, int running)
@@ -42,12 +35,12 @@ static void serial_hook(crew_pool *pool, int running)
 
 static bool serial_has_turn(crew_pool *pool)
 {
-    return crewi_atomic_ptr_load(&serial_of(pool)->holder) == serial_me();
+    return crewi_atomic_ptr_load(&serial_of(pool)->holder) == crewi_thread_mark();
 }
 
 static void serial_begin_turn(crew_pool *pool)
 {
-    crewi_atomic_ptr_store(&serial_of(pool)->holder, serial_me());
+    crewi_atomic_ptr_store(&serial_of(pool)->holder, crewi_thread_mark());
     serial_hook(pool, 1);
 }
 
@@ -300,7 +293,7 @@ static void serial_join(crew_pool *pool)
 static void serial_query(crew_pool *pool, struct crewi_backend_info *ret_info)
 {
     void *holder = crewi_atomic_ptr_load(&serial_of(pool)->holder);
-    bool another_goes_on = holder && holder != serial_me();
+    bool another_goes_on = holder && holder != crewi_thread_mark();
     *ret_info = (struct crewi_backend_info){.slots = pool->options.workers, .capacity = another_goes_on ? 1 : 0};
 }
 

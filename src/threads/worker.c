@@ -253,7 +253,7 @@ static void worker_give_up_held(crewi_slot *slot)
 }
 
 /* CREW_LAZY_INIT: the first job is in hand already, since the initializer may take its time, or wait for others to begin. The pool's end finds
- * it there. */
+ * it there. False: the thread is of no use, or a fork's child. */
 static bool worker_initialise_late(crewi_slot *slot)
 {
     crewi_atomic_ptr_store(&slot->held, worker_next_job(slot));
@@ -265,8 +265,8 @@ static bool worker_initialise_late(crewi_slot *slot)
     }
     crewi_task *task = crewi_atomic_ptr_exchange(&slot->held, NULL);
     if (task)
-        (void)crewi_deque_push(&slot->deque, task); /* where nothing is yet: it is the next that this worker finds */
-    return true;
+        worker_run_task(slot, task);
+    return !crewi_pool_is_forked(slot->pool);
 }
 
 static void worker_exit(crewi_slot *slot)
