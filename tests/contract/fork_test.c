@@ -333,9 +333,11 @@ static void make_and_destroy_pools(void *arg)
 
 CONTRACT(a_fork_while_pools_come_and_go_hangs_neither_process)
 {
+    if (test_under_sanitizer())
+        test_skip("a sanitizer's own locks may be held by a thread that starts or ends meanwhile");
     struct busy busy = {contract_pool(NULL), {0}};
     struct test_thread *thread = test_thread_start(make_and_destroy_pools, &busy);
-    for (int i = 0; i < (test_under_sanitizer() ? 5 : 20); i++)
+    for (int i = 0; i < 20; i++)
         check_in_child(refuse_and_destroy, busy.pool);
     counter_add(&busy.stop, 1);
     test_thread_join(thread);
