@@ -37,9 +37,7 @@ int crew_block(int (*wait)(void *user), void *user)
     const crewi_frame *top = crewi_frame_top();
     if (!wait || !top)
         return wait ? wait(user) : -1;
-    struct block block; /* not cleared: the frame has room for a long message */
-    block.wait = wait;
-    block.user = user;
+    struct block block = {.wait = wait, .user = user};
     crewi_frames_suspend();
     crewi_frame_enter(&block.frame, CREWI_FRAME_BLOCK, top->pool, top->task);
     block.frame.stop = top->stop;

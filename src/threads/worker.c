@@ -256,8 +256,7 @@ static void worker_give_up_held(crewi_slot *slot)
  * it there. False: the thread is of no use, or a fork's child. */
 static bool worker_initialise_late(crewi_slot *slot)
 {
-    crewi_atomic_ptr_store(&slot->held, worker_next_job(slot));
-    crewi_submitted(slot->pool);
+    crewi_atomic_ptr_store(&slot->held, worker_next_job(slot)); /* if the pool has just ended, it counts as started */
     worker_found(slot);
     if (!worker_initialise(slot)) {
         worker_give_up_held(slot);

@@ -158,7 +158,7 @@ static void check_stream_on_worker(struct forking *forking, struct forking_sourc
     CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
 }
 
-CONTRACT_THREADS(an_item_of_a_stream_that_forks_and_returns_is_the_last_in_the_child)
+CONTRACT_THREADS(an_item_of_an_imap_that_forks_and_returns_is_the_last_in_the_child)
 {
     for (size_t chunk = 1; chunk <= 4; chunk += 3)
         check_stream_on_worker(forking_new(), (struct forking_source){NULL, 0, 0}, chunk);
