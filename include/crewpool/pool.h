@@ -109,7 +109,8 @@ typedef struct crew_pool_options {
      * *ret_state is what crew_worker_state returns there. worker_exit runs last on that thread, for each success. */
     int (*worker_init)(void *user, int worker, void **ret_state);
     void (*worker_exit)(void *user, int worker, void *state);
-    /* Called around a run of jobs on a worker: running 1 before the first, 0 before it waits or sleeps. */
+    /* Called around a run of jobs on a worker: running 1 before the first, 0 before it waits or sleeps; whoever submits counts on it to
+     * look once more after that, so neither may wait for other jobs. */
     void (*worker_run)(void *user, int worker, int running);
     /* Told of a failure (FAILED, BROKEN, WORKER_LOST) that no handle and no callback would see; runs as a callback. */
     void (*on_unhandled)(const crew_outcome *outcome, void *user);
