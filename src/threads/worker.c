@@ -341,6 +341,8 @@ static bool worker_retire(crewi_slot *slot)
     return is_last;
 }
 
+static bool worker_leave_to_others(crewi_slot *slot);
+
 static void worker_body(void *opaque)
 {
     crewi_slot *slot = opaque;
@@ -348,6 +350,8 @@ static void worker_body(void *opaque)
     if (crewi_pool_is_forked(slot->pool))
         return;
     worker_exit(slot);
+    if (!slot->is_initialised && worker_leave_to_others(slot))
+        return;
     if (worker_retire(slot))
         crewi_engine_tell(slot->engine);
     if (!crewi_gate_is_ended(slot->pool)) /* it could not be initialised, and somebody may have counted on it */
@@ -400,6 +404,28 @@ static void lost_go_on(crewi_slot *slot)
 static bool lost_is_in_hook(const crewi_slot *slot)
 {
     return slot->frame.is_on_stack && slot->frame.kind == CREWI_FRAME_INIT;
+}
+
+/* It could not be initialised. The last worker that had been may have been lost since, and have counted on this one: then another is started,
+ * and if that is not to be had, the pool breaks. False: there is nothing of the kind, and it has not retired. */
+static bool worker_leave_to_others(crewi_slot *slot)
+{
+    crewi_engine *engine = slot->engine;
+    crewi_lock_acquire(&engine->lock);
+    bool is_open = engine->is_open;
+    crewi_lock_release(&engine->lock);
+    if (!is_open || crewi_gate_is_ended(slot->pool))
+        return false;
+    crewi_gate_enter_inside(slot->pool);
+    bool goes_on = worker_retire(slot) && !lost_find_successor(slot);
+    crewi_graph_look_again();
+    if (!goes_on)
+        crewi_self_set(NULL);
+    crewi_gate_leave(slot->pool);
+    if (goes_on)
+        lost_go_on(slot);
+    crewi_engine_tell(engine);
+    return true;
 }
 
 static void lost_settle(crewi_slot *slot)
