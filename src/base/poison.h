@@ -11,12 +11,14 @@
 #define __has_feature(feature) 0
 #endif
 
-#if defined(CREWI_DEBUG) && (defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer))
+#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
+#define CREWI_ADDRESS_SANITIZER 1
 void __asan_poison_memory_region(const volatile void *memory, size_t size);
 void __asan_unpoison_memory_region(const volatile void *memory, size_t size);
 #define CREWI_FORBID(memory, size) __asan_poison_memory_region((memory), (size))
 #define CREWI_ALLOW(memory, size) __asan_unpoison_memory_region((memory), (size))
 #else
+#define CREWI_ADDRESS_SANITIZER 0
 #define CREWI_FORBID(memory, size) ((void)(memory), (void)(size))
 #define CREWI_ALLOW(memory, size) ((void)(memory), (void)(size))
 #endif

@@ -24,6 +24,7 @@
 #define __libc_single_threaded false
 #endif
 
+#include "../base/poison.h"
 #include "platform.h"
 
 #if defined(__SANITIZE_THREAD__)
@@ -171,37 +172,14 @@ void crewi_thread_vanish(void)
         (void)syscall(SYS_exit, 0);
 }
 
-struct linux_guard {
-    void (*lost)(void *);
-    void *arg;
-};
+/* The stack that the calling thread had when it was first asked for, once: for the main thread the question reads a file. Beneath the floor a
+ * thread begins no more jobs. */
+static CREWI_THREAD_LOCAL struct {
+    uintptr_t low, floor;
+    size_t size;
+} linux_stack;
 
-#ifdef __SANITIZE_ADDRESS__
-void __asan_handle_no_return(void);
-#endif
-
-static void linux_lost(void *opaque)
-{
-    struct linux_guard *guard = opaque;
-#ifdef __SANITIZE_ADDRESS__
-    __asan_handle_no_return(); /* a cancelled thread leaves its frames without telling the sanitizer */
-#endif
-    guard->lost(guard->arg);
-}
-
-void crewi_thread_guard(void (*body)(void *), void (*lost)(void *), void *arg)
-{
-    struct linux_guard guard = {lost, arg};
-    pthread_cleanup_push(linux_lost, &guard);
-    body(arg);
-    pthread_cleanup_pop(0);
-}
-
-/* Beneath this address of its stack a thread begins no more jobs; asked for once per thread: for the main thread the question
- * reads a file. */
-static CREWI_THREAD_LOCAL uintptr_t linux_stack_floor;
-
-static uintptr_t linux_stack_measure(void)
+static void linux_stack_measure(void)
 {
     enum { ASSUMED = 256 * 1024, RESERVE_MIN = 32 * 1024 };
     pthread_attr_t attributes;
@@ -213,16 +191,49 @@ static uintptr_t linux_stack_measure(void)
     }
     uintptr_t here = (uintptr_t)__builtin_frame_address(0);
     bool known = size != 0 && here > (uintptr_t)low && here - (uintptr_t)low <= size;
-    uintptr_t bottom = known ? (uintptr_t)low : here - ASSUMED;
-    size_t reserve = (known ? size : ASSUMED) / 4;
-    return bottom + (reserve < RESERVE_MIN ? RESERVE_MIN : reserve);
+    linux_stack.low = known ? (uintptr_t)low : here - ASSUMED;
+    linux_stack.size = known ? size : ASSUMED;
+    size_t reserve = linux_stack.size / 4;
+    linux_stack.floor = linux_stack.low + (reserve < RESERVE_MIN ? RESERVE_MIN : reserve);
 }
 
 bool crewi_stack_is_enough(void)
 {
-    if (linux_stack_floor == 0)
-        linux_stack_floor = linux_stack_measure();
-    return (uintptr_t)__builtin_frame_address(0) > linux_stack_floor;
+    if (linux_stack.floor == 0)
+        linux_stack_measure();
+    return (uintptr_t)__builtin_frame_address(0) > linux_stack.floor;
+}
+
+struct linux_guard {
+    void (*lost)(void *);
+    void *arg;
+};
+
+/* A cancelled thread leaves its frames without telling an address sanitizer. What that has for the purpose is for the frames above the caller, and
+ * stumbles over the marks of those beneath; so would everything else that puts a buffer there. */
+static void linux_forget_frames_beneath(const char *frame)
+{
+    uintptr_t depth = (uintptr_t)frame - linux_stack.low;
+    if (depth < linux_stack.size) /* else on a stack of its own, which nobody knows */
+        CREWI_ALLOW(frame - depth, depth);
+}
+
+static void linux_lost(void *opaque)
+{
+    struct linux_guard *guard = opaque;
+    if (CREWI_ADDRESS_SANITIZER)
+        linux_forget_frames_beneath(__builtin_frame_address(0));
+    guard->lost(guard->arg);
+}
+
+void crewi_thread_guard(void (*body)(void *), void (*lost)(void *), void *arg)
+{
+    struct linux_guard guard = {lost, arg};
+    if (CREWI_ADDRESS_SANITIZER && linux_stack.floor == 0)
+        linux_stack_measure();
+    pthread_cleanup_push(linux_lost, &guard);
+    body(arg);
+    pthread_cleanup_pop(0);
 }
 
 /* ---- the calling thread ---- */

@@ -62,6 +62,15 @@ static void fork_at(struct forking *forking, long number)
         counter_add(&forking->in_child, 1);
 }
 
+static struct forking *forking_that_ends_thread(void)
+{
+    if (test_under_sanitizer())
+        test_skip("a sanitizer's own locks may be held by a worker that is just starting");
+    struct forking *forking = forking_new();
+    forking->ends_thread = true;
+    return forking;
+}
+
 static void check_child(struct forking *forking, int code)
 {
     int status = child_status(forking->child);
@@ -370,13 +379,10 @@ CONTRACT_THREADS(a_map_that_forks_and_returns_where_it_was_submitted_is_the_chil
 
 CONTRACT_THREADS(a_job_that_forks_and_ends_its_thread_in_the_child_ends_the_child)
 {
-    if (test_under_sanitizer())
-        test_skip("a sanitizer's own locks may be held by a worker that is just starting");
-    struct forking *forking = forking_new();
+    struct forking *forking = forking_that_ends_thread();
     crew_result *result;
     long value = -1;
     crew_pool *pool = contract_pool(NULL);
-    forking->ends_thread = true;
     CHECK_STATUS(crew_apply_async(pool, &fork_at_0, &(long){0}, &result, CREW_CALL(.context = forking)), CREW_OK);
     CHECK_STATUS(crew_result_get(result, &value, far_away()), CREW_OK);
     CHECK_EQ(value, 0);
@@ -413,8 +419,7 @@ static void call_with_much(void *arg)
 
 CONTRACT(a_call_whose_job_forks_and_ends_its_thread_in_the_child_ends_the_child)
 {
-    struct caller caller = {contract_pool(NULL), forking_new()};
-    caller.forking->ends_thread = true;
+    struct caller caller = {contract_pool(NULL), forking_that_ends_thread()};
     test_thread_join(test_thread_start(call_with_much, &caller));
     CHECK_STATUS(crew_pool_destroy(caller.pool), CREW_OK);
 }
