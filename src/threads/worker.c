@@ -341,7 +341,7 @@ static bool worker_retire(crewi_slot *slot)
     return is_last;
 }
 
-static bool worker_leave_to_others(crewi_slot *slot);
+static void worker_leave_unused(crewi_slot *slot);
 
 static void worker_body(void *opaque)
 {
@@ -350,12 +350,10 @@ static void worker_body(void *opaque)
     if (crewi_pool_is_forked(slot->pool))
         return;
     worker_exit(slot);
-    if (!slot->is_initialised && worker_leave_to_others(slot))
-        return;
-    if (worker_retire(slot))
+    if (!slot->is_initialised)
+        worker_leave_unused(slot);
+    else if (worker_retire(slot))
         crewi_engine_tell(slot->engine);
-    if (!crewi_gate_is_ended(slot->pool)) /* it could not be initialised, and somebody may have counted on it */
-        crewi_graph_look_again();
 }
 
 /* ---- a job has ended this thread ---- */
@@ -406,26 +404,33 @@ static bool lost_is_in_hook(const crewi_slot *slot)
     return slot->frame.is_on_stack && slot->frame.kind == CREWI_FRAME_INIT;
 }
 
-/* It could not be initialised. The last worker that had been may have been lost since, and have counted on this one: then another is started,
- * and if that is not to be had, the pool breaks. False: there is nothing of the kind, and it has not retired. */
-static bool worker_leave_to_others(crewi_slot *slot)
+/* Its place is empty. The gate is held till it is known whether somebody takes over, so that the pool does not end before. */
+static void lost_hand_over(crewi_slot *slot, bool needs_successor)
 {
-    crewi_engine *engine = slot->engine;
-    crewi_lock_acquire(&engine->lock);
-    bool is_open = engine->is_open;
-    crewi_lock_release(&engine->lock);
-    if (!is_open || crewi_gate_is_ended(slot->pool))
-        return false;
-    crewi_gate_enter_inside(slot->pool);
-    bool goes_on = worker_retire(slot) && !lost_find_successor(slot);
+    bool goes_on = needs_successor && !lost_find_successor(slot);
     crewi_graph_look_again();
     if (!goes_on)
         crewi_self_set(NULL);
     crewi_gate_leave(slot->pool);
     if (goes_on)
         lost_go_on(slot);
-    crewi_engine_tell(engine);
-    return true;
+    crewi_engine_tell(slot->engine); /* the pool's until its last thread is joined */
+    crewi_self_set(NULL);
+}
+
+/* It could not be initialised, but somebody may have counted on it: the last worker that had been may have been lost meanwhile. */
+static void worker_leave_unused(crewi_slot *slot)
+{
+    crewi_engine *engine = slot->engine;
+    crewi_lock_acquire(&engine->lock);
+    bool is_open = engine->is_open;
+    crewi_lock_release(&engine->lock);
+    if (is_open && !crewi_gate_is_ended(slot->pool)) {
+        crewi_gate_enter_inside(slot->pool);
+        lost_hand_over(slot, worker_retire(slot));
+    } else if (worker_retire(slot)) {
+        crewi_engine_tell(engine);
+    }
 }
 
 static void lost_settle(crewi_slot *slot)
@@ -442,25 +447,17 @@ static void lost_settle(crewi_slot *slot)
     slot->current = NULL;
 }
 
-/* The gate is held so that the pool does not end before it is known whether somebody takes over. */
 static void lost_at_work(crewi_slot *slot)
 {
     crewi_gate_enter_inside(slot->pool);
     lost_settle(slot);
     worker_exit(slot);
     (void)worker_retire(slot);
-    bool goes_on = !lost_find_successor(slot);
-    crewi_graph_look_again();
-    if (!goes_on)
-        crewi_self_set(NULL);
-    crewi_gate_leave(slot->pool);
-    if (goes_on)
-        lost_go_on(slot);
-    crewi_engine_tell(slot->engine); /* the pool's until its last thread is joined */
-    crewi_self_set(NULL);
+    lost_hand_over(slot, true);
 }
 
-/* By worker_init: nobody takes over, who would be lost likewise. Where the pool breaks by that, this thread serves its callbacks. */
+/* By worker_init: nobody takes over as long as others are left, since whoever did would be lost likewise. Where the pool breaks by that, this thread
+ * serves its callbacks. */
 static void lost_in_init(crewi_slot *slot)
 {
     crew_error error;
@@ -470,13 +467,12 @@ static void lost_in_init(crewi_slot *slot)
     worker_give_up_held(slot);
     if (goes_on && slot->is_arriving)
         worker_arrived(slot);
-    if (goes_on)
+    if (goes_on) {
         lost_go_on(slot);
-    else
-        (void)worker_retire(slot);
-    crewi_engine_tell(slot->engine);
-    if (!crewi_gate_is_ended(slot->pool))
-        crewi_graph_look_again();
+        crewi_engine_tell(slot->engine);
+    } else {
+        worker_leave_unused(slot);
+    }
     crewi_self_set(NULL);
 }
 

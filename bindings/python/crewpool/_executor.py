@@ -11,7 +11,7 @@ import time
 import weakref
 
 from . import _core
-from ._pool import WORKERS_MAX, checked_limits
+from ._pool import WORKERS_MAX, checked
 from ._results import INITIALIZER_FAILED, THREAD_BEGUN
 
 START_PATIENCE = 1.0  # seconds
@@ -118,9 +118,7 @@ class ThreadPoolExecutor(_core.Executor, concurrent.futures.ThreadPoolExecutor):
             max_workers = min(32, count + 4)
         if max_workers <= 0:
             raise ValueError("max_workers must be greater than 0")
-        if initializer is not None and not callable(initializer):
-            raise TypeError("initializer must be a callable")
-        queue_max, stack_size = checked_limits(queue_max, stack_size, on_unhandled)
+        queue_max, stack_size = checked(initializer, queue_max, stack_size, on_unhandled)
         self._max_workers = max_workers
         self._initializer = initializer
         self._initargs = initargs

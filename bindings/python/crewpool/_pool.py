@@ -21,8 +21,10 @@ def default_size():
     return _core.cpu_count()
 
 
-def checked_limits(queue_max, stack_size, on_unhandled):
-    """The same as numbers, and the stack size as threading has it where none is given; or an exception."""
+def checked(initializer, queue_max, stack_size, on_unhandled):
+    """The two in the middle as numbers, the stack size as threading has it where none is given; or an exception."""
+    if initializer is not None and not callable(initializer):
+        raise TypeError("initializer must be a callable")
     queue_max, stack_size = operator.index(queue_max), operator.index(stack_size)
     if queue_max < 0:
         raise ValueError("queue_max must be 0 or more")
@@ -60,9 +62,7 @@ class ThreadPool(_core.Pool, multiprocessing.pool.Pool):
         if processes < 1:
             raise ValueError("Number of processes must be at least 1")
         processes = operator.index(processes)
-        if initializer is not None and not callable(initializer):
-            raise TypeError("initializer must be a callable")
-        queue_max, stack_size = checked_limits(queue_max, stack_size, on_unhandled)
+        queue_max, stack_size = checked(initializer, queue_max, stack_size, on_unhandled)
         self._processes = processes
         self._initializer = initializer
         self._initargs = initargs
