@@ -387,6 +387,33 @@ CONTRACT_THREADS(a_wait_that_only_a_spare_could_serve_is_refused_where_none_can_
     }
 }
 
+static int ends_thread_fn(const void *arg, void *result, void *context)
+{
+    (void)arg;
+    (void)result;
+    (void)context;
+    pthread_exit(NULL);
+}
+
+/* Each of the two may count on the other's successor, which is still there, but will not do. */
+CONTRACT_THREADS(lost_workers_whose_successors_cannot_be_initialised_leave_no_job_waiting)
+{
+    static const crew_job ends_thread = {ends_thread_fn, 0, 0, "ends_thread", NULL, NULL};
+    struct office office = {.fail_from = 3, .fail_until = 1000};
+    crew_pool *pool = contract_pool(OFFICE(&office, .workers = 2, .flags = CREW_WORKERS_ONLY));
+    struct ledger ledger = {0};
+    long accepted = 0;
+
+    for (int i = 0; i < 2; i++)
+        CHECK_STATUS(crew_apply_async(pool, &ends_thread, NULL, NULL, NULL), CREW_OK);
+    for (long i = 0; i < 4; i++)
+        accepted += ledger_submit(&ledger, pool, i, NULL) == CREW_OK;
+    CHECK_STATUS(crew_pool_wait(pool, CREW_FOREVER), CREW_OK);
+    CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
+    ledger_check(&ledger, accepted, 0);
+    CHECK_EQ(counter_get(&office.exits), 2);
+}
+
 /* ---- worker_run ---- */
 
 struct shifts {

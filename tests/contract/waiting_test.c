@@ -170,9 +170,10 @@ CONTRACT_THREADS(a_job_that_waits_counts_as_blocked_until_it_goes_on)
     gate_wait(blocker.started);
     CHECK_EQ(blocked_threads(pool), 0);
     CHECK_STATUS(crew_apply_async(pool, &await_other, NULL, &waiting, CREW_CALL(.context = &held)), CREW_OK);
-    while (blocked_threads(pool) == 0)
-        ;
-    CHECK_EQ(blocked_threads(pool), 1);
+    unsigned blocked;
+    while ((blocked = blocked_threads(pool)) == 0)
+        continue;
+    CHECK_EQ(blocked, 1);
     blocker_let_go(&blocker);
     CHECK_STATUS(crew_result_wait(waiting, far_away()), CREW_OK);
     CHECK_EQ(blocked_threads(pool), 0);
