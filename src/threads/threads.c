@@ -94,12 +94,21 @@ static bool slot_start(crewi_slot *slot)
     return false;
 }
 
+/* Under the lock. At the first failure in a row the next task is soon enough to try again, later not every task. */
+static void engine_note_start(crewi_engine *engine, bool is_started)
+{
+    enum { PAUSE_NS = 10000000 };
+    engine->start_again_ns = engine->cannot_start ? crewi_clock_now_ns() + PAUSE_NS : 0;
+    engine->cannot_start = !is_started;
+    crewi_atomic_u32_store(&engine->is_short, !is_started);
+}
+
 static crew_status engine_start_thread(crewi_engine *engine, unsigned index)
 {
     crewi_slot *slot = engine_slot_at(engine, index);
     bool is_started = slot && slot_start(slot);
     crewi_lock_acquire(&engine->lock);
-    engine->cannot_start = !is_started;
+    engine_note_start(engine, is_started);
     if (!is_started) {
         engine->is_taken[index] = false;
         engine->alive--;
@@ -136,6 +145,17 @@ void crewi_engine_grow(crewi_engine *engine)
 {
     if (engine_start_if(engine, reserve_is_wanted))
         (void)engine_start_if(engine, reserve_is_wanted);
+}
+
+void crewi_engine_start_again(crewi_engine *engine)
+{
+    crewi_lock_acquire(&engine->lock);
+    bool is_due = crewi_clock_now_ns() >= engine->start_again_ns;
+    if (is_due)
+        crewi_atomic_u32_store(&engine->is_short, 0);
+    crewi_lock_release(&engine->lock);
+    if (is_due)
+        crewi_engine_grow(engine);
 }
 
 static bool sleeper_is_wanted(const crewi_engine *engine)
@@ -181,6 +201,7 @@ static crewi_engine *engine_new(crew_pool *pool)
     crewi_atomic_u32_init(&engine->dozers, 0);
     crewi_atomic_u32_init(&engine->is_stirred, 0);
     crewi_atomic_u32_init(&engine->is_helped, 0);
+    crewi_atomic_u32_init(&engine->is_short, 0);
     crewi_atomic_u32_init(&engine->arrivals, 0);
     crewi_atomic_u32_init(&engine->slots_used, 0);
     crewi_lock_init(&engine->lock);

@@ -80,6 +80,7 @@ typedef struct crewi_engine {
     crewi_atomic_u32 dozers;     /* 0 or 1: a worker on the list of sleepers that looks by itself now and then */
     crewi_atomic_u32 is_stirred; /* somebody has left work to the dozer */
     crewi_atomic_u32 is_helped;  /* an outsider has executed */
+    crewi_atomic_u32 is_short;   /* a thread could not be started; written under lock */
     crewi_atomic_u32 arrivals;   /* epoch: +1 when create, or join, has nobody left to wait for */
     crewi_lock lock;             /* guards all below, and the slots' fields that say so */
     crewi_slot *idle;            /* the last to fall asleep first */
@@ -87,11 +88,12 @@ typedef struct crewi_engine {
     unsigned alive;    /* threads started and not ended */
     unsigned arriving; /* of these, not yet at their first park */
     unsigned suspended;
-    unsigned initialised; /* threads that got through worker_init (or have none to) */
-    bool is_open;         /* create waits for no initializer: there is none to wait for, or all have come to an end */
-    bool is_urged;        /* the next worker that looks for work before it sleeps may run it beyond the permits */
-    bool cannot_start;    /* the last start of a thread failed */
-    bool cannot_init;     /* the last initialisation of one failed */
+    unsigned initialised;   /* threads that got through worker_init (or have none to) */
+    bool is_open;           /* create waits for no initializer: there is none to wait for, or all have come to an end */
+    bool is_urged;          /* the next worker that looks for work before it sleeps may run it beyond the permits */
+    bool cannot_start;      /* the last start of a thread failed */
+    int64_t start_again_ns; /* is_short: when to try again */
+    bool cannot_init;       /* the last initialisation of one failed */
     bool has_init_failure;
     crew_error init_failure; /* the first */
     uint64_t spare_failures;
@@ -138,6 +140,8 @@ void crewi_threads_wake_all(crew_pool *pool);
 void crewi_engine_ensure_reserve(crewi_engine *engine);
 /* The same by a worker that begins to run something; where more work waits, it starts two. */
 void crewi_engine_grow(crewi_engine *engine);
+/* The same by a worker that goes on to the next task, where a thread could not be started before. */
+void crewi_engine_start_again(crewi_engine *engine);
 /* The same for work that must not wait for a permit. */
 void crewi_engine_ensure_sleeper(crewi_engine *engine);
 /* Create and join look again. */

@@ -301,6 +301,8 @@ static bool worker_run_found(crewi_slot *slot)
         worker_run_task(slot, task);
         if (crewi_pool_is_forked(slot->pool))
             return false;
+        if (crewi_atomic_u32_load_relaxed(&slot->engine->is_short)) /* relaxed: or seen at the next task */
+            crewi_engine_start_again(slot->engine);
         if (crewi_permit_is_wanted(slot->engine))
             break;
     }

@@ -484,6 +484,57 @@ TEST(a_pool_that_gets_fewer_threads_than_asked_for_still_runs_everything)
     check_with_limited_threads(use_pool_with_few_threads, NULL);
 }
 
+static void let_so_many_threads_be(rlim_t threads)
+{
+    struct rlimit limit;
+    CHECK_EQ(getrlimit(RLIMIT_NPROC, &limit), 0);
+    limit.rlim_cur = threads;
+    CHECK_EQ(setrlimit(RLIMIT_NPROC, &limit), 0);
+}
+
+static int lets_more_threads_be_fn(const void *arg, void *result, void *context)
+{
+    (void)arg;
+    (void)result;
+    gate_wait(context); /* the others have been submitted */
+    let_so_many_threads_be(10);
+    return 0;
+}
+
+static int meets_another_fn(const void *arg, void *result, void *context)
+{
+    (void)arg;
+    (void)result;
+    gate_add(context);
+    gate_wait_for(context, 2);
+    return 0;
+}
+
+static void meet_after_a_shortage(void *arg)
+{
+    static const crew_job lets_more_threads_be = {lets_more_threads_be_fn, 0, 0, "lets_more_threads_be", NULL, NULL};
+    static const crew_job meets_another = {meets_another_fn, 0, 0, "meets_another", NULL, NULL};
+    struct gate *go = gate_new(), *meeting = gate_new();
+    crew_pool *pool;
+    (void)arg;
+    limit_threads(10);
+    let_so_many_threads_be(2);
+    CHECK_STATUS(crew_pool_create(&pool, CREW_OPTIONS(.workers = 2, .flags = CREW_WORKERS_ONLY)), CREW_OK);
+    CHECK_STATUS(crew_apply_async(pool, &lets_more_threads_be, NULL, NULL, CREW_CALL(.context = go)), CREW_OK);
+    for (int i = 0; i < 2; i++)
+        CHECK_STATUS(crew_apply_async(pool, &meets_another, NULL, NULL, CREW_CALL(.context = meeting)), CREW_OK);
+    gate_open(go);
+    CHECK_STATUS(crew_pool_wait(pool, CREW_FOREVER), CREW_OK);
+    CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
+    gate_free(meeting);
+    gate_free(go);
+}
+
+TEST(a_busy_worker_starts_another_as_soon_as_threads_can_be_had_again)
+{
+    check_with_limited_threads(meet_after_a_shortage, NULL);
+}
+
 static void nest_without_stand_ins(void *arg)
 {
     crew_pool *pool;
