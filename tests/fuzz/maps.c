@@ -37,11 +37,11 @@ static void map_columns(struct map_draft *map)
     case 3: last->size = choose(2) ? SIZE_MAX : size + 1; break;
     case 4: last->offset = choose(2) ? SIZE_MAX : size; break;
     case 5: last->data = NULL; break;
-    case 6: last->stride = choose(2) ? SIZE_MAX : SIZE_MAX / 2; break;
+    case 6: last->stride = choose(2) ? SIZE_MAX : PTRDIFF_MAX; break;
     default: return;
     }
-    bool is_harmless = (fault == 5 && map->count == 0) || (fault == 6 && map->count < 1);
-    map->draft.is_bad |= !is_harmless;
+    size_t rows_harmless = fault == 6 && last->stride == PTRDIFF_MAX ? 1 : 0; /* whose data may be as wrong */
+    map->draft.is_bad |= fault < 5 || map->count > rows_harmless;
 }
 
 static void map_begin(struct map_draft *map, bool by_columns)

@@ -46,7 +46,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     unsigned seed = fuzz_byte(&program); /* so few that many programs are tried with each */
     seed |= fuzz_byte(&program) << 8;
     drawn = sim_random_begin(seed);
-    struct sim_options options = {.strategy = &strategy, .is_weak = seed % 4 == 0, .cpus = cpus[seed / 4 % 4]};
+    struct sim_options options = {
+        .strategy = &strategy,
+        .steps_max = 8000000, /* what is made up may let a thread look around for very long */
+        .is_weak = seed % 4 == 0,
+        .cpus = cpus[seed / 4 % 4],
+    };
     (void)sim_run(&options, program_run, NULL);
     return 0;
 }
