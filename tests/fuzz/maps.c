@@ -68,7 +68,8 @@ static void map_begin(struct map_draft *map, bool by_columns)
         map->values = NULL;
         draft->is_bad |= map->count > 0 && page->job.result_size > 0;
     }
-    if (choose(16) == 1 && page->job.arg_size + page->job.result_size > 1) {
+    bool may_overflow = page->job.arg_size > 1 || page->job.result_size > 1;
+    if (choose(16) == 1 && may_overflow) {
         map->count = FUZZ_PICK(&program.input, too_many);
         draft->is_bad = true;
     }
