@@ -11,7 +11,7 @@ struct entry {
 };
 
 static struct entry entries[ORACLE_JOBS_MAX];
-static unsigned count, workers;
+static unsigned count, workers, threads_gone;
 
 static struct {
     void *owned;
@@ -22,12 +22,17 @@ void oracle_begin(void)
 {
     memset(entries, 0, sizeof entries);
     memset(kept, 0, sizeof kept);
-    count = workers = 0;
+    count = workers = threads_gone = 0;
 }
 
 bool oracle_has_room(void)
 {
     return count + 8 < ORACLE_JOBS_MAX;
+}
+
+bool oracle_thread_may_go(void)
+{
+    return threads_gone++ < ORACLE_THREADS_GONE_MAX;
 }
 
 unsigned oracle_new(bool has_drops, bool has_callback)

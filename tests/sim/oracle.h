@@ -6,10 +6,11 @@
 #include <crewpool/crewpool.h>
 #include <stdbool.h>
 
-enum { ORACLE_JOBS_MAX = 96, ORACLE_KEPT_MAX = 128 };
+enum { ORACLE_JOBS_MAX = 96, ORACLE_KEPT_MAX = 128, ORACLE_THREADS_GONE_MAX = 20 };
 
 void oracle_begin(void);
-bool oracle_has_room(void); /* for one more tree of jobs */
+bool oracle_has_room(void);      /* for one more tree of jobs */
+bool oracle_thread_may_go(void); /* by a job that ends it: a simulation has so many threads only */
 unsigned oracle_new(bool has_drops, bool has_callback);
 void oracle_answered(unsigned id, crew_status status); /* of the submission */
 

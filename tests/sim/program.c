@@ -173,6 +173,12 @@ static void apply_and_check(unsigned depth)
         oracle_value_gone(id);
 }
 
+static void lose_thread(void)
+{
+    if (sim_thread_id() != 0 && oracle_thread_may_go())
+        sim_thread_exit();
+}
+
 /* ---- maps: their arrays are gone as soon as they may be ---- */
 
 struct table {
@@ -186,7 +192,7 @@ static int square(const void *arg, void *result, void *context)
     sim_note("an item runs");
     WANT(table->runs[index]++ == 0);
     if (sim_thread_id() != 0 && sim_choose(16) == 0)
-        sim_thread_exit();
+        lose_thread();
     *(size_t *)result = index * index;
     return 0;
 }
@@ -354,10 +360,7 @@ static int body_run(const struct order *order)
     case BODY_MAP: return map_and_check(), 0;
     case BODY_STREAM: return stream_and_check(), 0;
     case BODY_LOOP: return body_loop();
-    case BODY_LOSE:
-        if (sim_thread_id() != 0)
-            sim_thread_exit();
-        return 8;
+    case BODY_LOSE: return lose_thread(), 8;
     case BODY_CLOSE: return crew_pool_close(world.pool) != CREW_OK;
     case BODY_TERMINATE: return crew_pool_terminate(world.pool) != CREW_OK;
     default: return 0;
