@@ -75,8 +75,19 @@ class WorkerThread(threading._DummyThread):
         self._name = name
         self._daemonic = daemon
         self._has_ended = threading.Event()
+        self._untrack()
         with THREAD_BEGUN:
             THREAD_BEGUN.notify_all()
+
+    def _untrack(self):
+        """From 3.13 something that ends with the thread takes it off threading's list, as end() does, but under a lock.
+
+        Where the interpreter ends, one such may be frozen with that lock, and all the others are ended by the main thread: it would wait for ever.
+        """
+        ends_with_thread = getattr(threading, "_thread_local_info", None)
+        if hasattr(ends_with_thread, "_track_dummy_thread_ref"):
+            del ends_with_thread._track_dummy_thread_ref
+            threading._active[self._ident] = self
 
     def is_alive(self):
         return not self._has_ended.is_set()
@@ -87,9 +98,9 @@ class WorkerThread(threading._DummyThread):
         self._has_ended.wait(timeout)
 
     def end(self):
-        with threading._active_limbo_lock:
-            if threading._active.get(self._ident) is self:
-                del threading._active[self._ident]
+        """By the thread itself: nobody else changes its place in the list."""
+        if threading._active.get(self._ident) is self:
+            threading._active.pop(self._ident, None)
         self._has_ended.set()
 
 

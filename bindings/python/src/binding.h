@@ -5,6 +5,9 @@
  * from one job to the next: the core's worker_run says where a run of jobs begins and ends. Whoever releases the GIL in this module
  * does so by py_release, which notes it for this thread: so what the core calls on any thread knows whether to take it (py_borrow).
  *
+ * What is said to be under the GIL is, in a build without it, under the critical section of its object (PY_LOCKED), or a crew's list under the
+ * module's mutex; both are let go where code of Python runs in them, as the GIL is. What several threads may touch besides is atomic.
+ *
  * Lifetimes: a pool object has a crew, the C side, which lives until its threads are gone. A result or stream holds its pool until
  * it has ended, so that a pool that only its results refer to works on. */
 #ifndef CREWPOOL_PYTHON_BINDING_H
@@ -22,13 +25,44 @@
 /* ---- what differs between the versions of CPython ---- */
 
 #if PY_VERSION_HEX >= 0x030D0000
+#define PY_IS_FINALIZING() Py_IsFinalizing()
+#else
+#define PY_IS_FINALIZING() _Py_IsFinalizing()
+#endif
+
+/* From one to the other no return. What is declared in between is gone after it. */
+#ifdef Py_GIL_DISABLED
 #define PY_LOCKED(object) Py_BEGIN_CRITICAL_SECTION(object)
 #define PY_UNLOCKED() Py_END_CRITICAL_SECTION()
-#define PY_IS_FINALIZING() Py_IsFinalizing()
+typedef PyMutex py_mutex;
+#define py_mutex_lock(mutex) PyMutex_Lock(mutex)
+#define py_mutex_unlock(mutex) PyMutex_Unlock(mutex)
 #else /* the GIL is lock enough where no Python code runs in between */
-#define PY_LOCKED(object) {
+#define PY_LOCKED(object) \
+    {                     \
+        (void)(object);
 #define PY_UNLOCKED() }
-#define PY_IS_FINALIZING() _Py_IsFinalizing()
+typedef char py_mutex;
+#define py_mutex_lock(mutex) ((void)(mutex))
+#define py_mutex_unlock(mutex) ((void)(mutex))
+#endif
+
+#if PY_VERSION_HEX < 0x030D0000
+/* A new reference to what a weak one refers to, or NULL. */
+static inline int PyWeakref_GetRef(PyObject *weak, PyObject **ret_object)
+{
+    PyObject *object = PyWeakref_GetObject(weak);
+    *ret_object = object == Py_None ? NULL : object;
+    Py_XINCREF(*ret_object);
+    return *ret_object != NULL;
+}
+
+static inline PyObject *PyList_GetItemRef(PyObject *list, Py_ssize_t i)
+{
+    PyObject *item = PyList_GetItem(list, i);
+    Py_XINCREF(item);
+    return item;
+}
 #endif
 
 #if PY_VERSION_HEX < 0x030A0000
@@ -88,9 +122,10 @@ typedef struct {
     PyObject *helpers[PY_HELPERS];
     PyObject *state_names[PY_STATE_NAMES];
     PyObject *empty_tuple;
-    py_crew *crews;        /* all that have threads, or may have; under the GIL */
-    bool is_shutting_down; /* executors take no more work */
-    bool has_ended;        /* no thread may start any more */
+    py_mutex lock;                /* of the list */
+    py_crew *crews;               /* all that have threads, or may have */
+    atomic_bool is_shutting_down; /* executors take no more work */
+    atomic_bool has_ended;        /* no thread may start any more */
 } py_state;
 
 py_state *py_state_of(PyObject *object);
@@ -154,24 +189,27 @@ struct py_crew {
     py_word is_gone;     /* 1: no thread is left */
     long pid;
     unsigned workers;
-    bool is_executor, is_terminated, is_joining;
+    bool is_executor;
     bool has_initializer;
-    bool waits_at_exit;     /* its threads are no daemons */
-    char thread_name[16];   /* for the system, which cuts it */
-    bool is_abandoned;      /* the pool object is gone */
+    bool waits_at_exit;       /* its threads are no daemons */
+    char thread_name[16];     /* for the system, which cuts it */
+    atomic_bool is_joining;   /* by a thread of its own */
+    atomic_bool is_breaking;  /* somebody sets `broken` */
+    atomic_bool is_abandoned; /* the pool object is gone */
+
+    /* under state->lock */
     bool has_exited;        /* the interpreter's end has told it */
     py_crew *next, **prior; /* state->crews */
+    PyObject *owner;        /* a weak reference to the pool object; NULL when that is gone */
 
-    /* under the GIL */
-    py_pool *owner;     /* NULL when that is gone */
-    size_t python_refs; /* the pool object, and each worker: who may use what follows */
+    atomic_size_t python_refs; /* the pool object, and each worker: who may use what follows */
     PyObject *initializer, *initargs, *name;
-    PyObject *on_unhandled; /* NULL: none */
-    PyObject *threads;      /* list */
-    PyObject *broken;       /* the exception of the initializer that failed */
-    PyObject *broken_message;
-    PyObject *keeper; /* of the module: a type */
-    unsigned threads_begun;
+    PyObject *on_unhandled;     /* NULL: none */
+    PyObject *threads;          /* list */
+    PyObject *broken_message;   /* set before `broken` */
+    _Atomic(PyObject *) broken; /* the exception of the first initializer that failed */
+    PyObject *keeper;           /* of the module: a type */
+    atomic_uint threads_begun;
 };
 
 /* How to make one; the objects are borrowed, and NULL where there is none. */
@@ -179,13 +217,13 @@ typedef struct {
     unsigned workers;
     bool is_executor, waits_at_exit;
     PyObject *initializer, *initargs, *name, *on_unhandled;
+    PyObject *owner; /* a weak reference to the pool object */
     size_t stack_size;
     const char *thread_name; /* for the system */
 } py_crew_options;
 
 py_crew *py_crew_new(py_state *state, const py_crew_options *options);
 void py_crew_unref_python(py_crew *crew);
-void py_crew_terminate(py_crew *crew);
 void py_crew_abandon(py_crew *crew);                  /* the pool object is gone */
 int py_crew_join(py_crew *crew, int64_t deadline_ns); /* 1, 0: too late, -1: exception */
 /* At the interpreter's end: those whose work is waited for, or the others. 1, or -1 with an exception. */
@@ -206,10 +244,10 @@ typedef struct py_map py_map;
 
 struct py_pool {
     PyObject_HEAD py_crew *crew; /* NULL: not initialised */
-    py_stream *streams;          /* that have not ended */
-    py_map *maps;                /* likewise */
+    py_stream *streams;          /* that have not ended; under the GIL. The list has a reference to each */
+    py_map *maps;                /* likewise; to the result of each */
     py_word feeders;             /* threads that feed them, and for which the core is kept open */
-    enum py_pool_state state;
+    atomic_uint state;           /* enum py_pool_state */
     bool inherits_context;
     bool full_fails;
     size_t queue_max; /* 0: no limit */
@@ -250,15 +288,15 @@ typedef struct {
     PyObject_HEAD py_word state;
     bool has_failed;
     bool has_place;     /* in the queue of a pool with a limit */
-    py_pool *pool;      /* until it has ended */
+    py_pool *pool;      /* until it has ended: others than who ends it ask py_result_pool */
     PyObject *function; /* until it has run, with what it is given */
     PyObject *arguments, *keywords, *context;
     PyObject *callback, *error_callback;
     PyObject *value;        /* or the exception */
     PyObject *on_unhandled; /* who is told if nobody ever sees that it failed */
     PyObject *done_callbacks, *condition, *waiters;
-    crew_result *handle; /* for waits inside tasks, and to cancel it */
-    crew_result *told;   /* of a map: of what calls its callback */
+    crew_result *handle;         /* for waits inside tasks, and to cancel it */
+    _Atomic(crew_result *) told; /* of a map: of what calls its callback */
     py_map *map;
 } py_result;
 
@@ -275,6 +313,7 @@ static inline bool py_is_done(py_result *result)
 }
 
 py_result *py_result_new(py_pool *pool, enum py_helper kind);
+py_pool *py_result_pool(py_result *result); /* a new reference, or NULL: it has ended */
 bool py_result_claim(py_result *result);
 /* Steals `value`. */
 void py_result_settle(py_result *result, enum py_phase phase, PyObject *value, bool has_failed);
@@ -305,7 +344,8 @@ PyObject *py_apply(py_result *result);
 
 PyObject *py_map_start(py_pool *pool, PyObject *function, PyObject *items, PyObject *chunk_size, PyObject *callback,
                        PyObject *error_callback, bool is_star);
-void py_maps_cut(py_pool *pool); /* it is being terminated */
+void py_maps_cut(py_pool *pool);       /* it is being terminated */
+void py_map_unlist(py_result *result); /* by whoever ends it, first */
 void py_map_free(py_map *map);
 int py_map_visit(py_map *map, visitproc visit, void *arg);
 

@@ -27,19 +27,20 @@ static void crew_list(py_crew *crew)
 {
     py_state *state = crew->state;
     atomic_fetch_add(&crew->refs, 1);
+    py_mutex_lock(&state->lock);
     crew->next = state->crews;
     crew->prior = &state->crews;
     if (crew->next)
         crew->next->prior = &crew->next;
     state->crews = crew;
+    py_mutex_unlock(&state->lock);
 }
 
-static void crew_unlist(py_crew *crew)
+static void crew_unlink(py_crew *crew)
 {
     *crew->prior = crew->next;
     if (crew->next)
         crew->next->prior = crew->prior;
-    crew_unref(crew);
 }
 
 /* With the module: all of them are abandoned. */
@@ -55,25 +56,44 @@ void py_crews_forget(py_state *state)
 /* Those that nobody uses any more, and whose threads are gone. */
 static void crews_sweep(py_state *state)
 {
-    for (py_crew *crew = state->crews, *next; crew; crew = next) {
+    py_crew *gone = NULL, *next;
+    py_mutex_lock(&state->lock);
+    for (py_crew *crew = state->crews; crew; crew = next) {
         next = crew->next;
-        if (crew->is_abandoned && (atomic_load(&crew->is_gone) || py_crew_is_forked(crew)))
-            crew_unlist(crew);
+        if (!crew->is_abandoned || !(atomic_load(&crew->is_gone) || py_crew_is_forked(crew)))
+            continue;
+        crew_unlink(crew);
+        crew->next = gone;
+        gone = crew;
+    }
+    py_mutex_unlock(&state->lock);
+    for (; gone; gone = next) {
+        next = gone->next;
+        crew_unref(gone);
     }
 }
 
 void py_crew_unref_python(py_crew *crew)
 {
-    if (--crew->python_refs > 0)
+    if (atomic_fetch_sub(&crew->python_refs, 1) > 1)
         return;
     Py_CLEAR(crew->initializer);
     Py_CLEAR(crew->initargs);
     Py_CLEAR(crew->name);
     Py_CLEAR(crew->on_unhandled);
     Py_CLEAR(crew->threads);
-    Py_CLEAR(crew->broken);
+    Py_XDECREF(atomic_exchange(&crew->broken, NULL));
     Py_CLEAR(crew->broken_message);
     Py_CLEAR(crew->keeper);
+}
+
+static void crew_forget_owner(py_crew *crew)
+{
+    py_mutex_lock(&crew->state->lock);
+    PyObject *owner = crew->owner;
+    crew->owner = NULL;
+    py_mutex_unlock(&crew->state->lock);
+    Py_XDECREF(owner);
 }
 
 /* ---- making one ---- */
@@ -106,11 +126,12 @@ static bool crew_fill(py_crew *crew, py_state *state, const py_crew_options *opt
     crew->workers = options->workers;
     crew->is_executor = options->is_executor;
     crew->waits_at_exit = options->waits_at_exit;
-    crew->python_refs = 1;
+    atomic_init(&crew->python_refs, 1);
     crew->has_initializer = options->initializer != NULL;
     crew->initializer = Py_XNewRef(options->initializer);
     crew->initargs = Py_XNewRef(options->initargs);
     crew->name = Py_NewRef(options->name);
+    crew->owner = Py_NewRef(options->owner);
     crew->on_unhandled = Py_XNewRef(options->on_unhandled);
     crew->threads = PyList_New(0);
     crew->keeper = Py_NewRef((PyObject *)state->pool_type);
@@ -135,6 +156,7 @@ py_crew *py_crew_new(py_state *state, const py_crew_options *options)
         crew_list(crew);
         return crew;
     }
+    crew_forget_owner(crew);
     py_crew_unref_python(crew);
     free(crew);
     if (is_filled)
@@ -143,12 +165,6 @@ py_crew *py_crew_new(py_state *state, const py_crew_options *options)
 }
 
 /* ---- its end ---- */
-
-void py_crew_terminate(py_crew *crew)
-{
-    crew->is_terminated = true;
-    (void)crew_pool_terminate(crew->pool);
-}
 
 static void crew_is_gone(py_crew *crew)
 {
@@ -170,17 +186,19 @@ static bool joiner_start(py_crew *crew)
 {
     pthread_t thread;
     pthread_attr_t attributes;
-    if (crew->is_joining)
+    if (atomic_exchange(&crew->is_joining, true))
         return true;
     (void)pthread_attr_init(&attributes);
     (void)pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     (void)pthread_attr_setstacksize(&attributes, 256 * 1024);
     atomic_fetch_add(&crew->refs, 1);
-    crew->is_joining = pthread_create(&thread, &attributes, joiner_main, crew) == 0;
-    if (!crew->is_joining)
-        atomic_fetch_sub(&crew->refs, 1);
+    bool is_joining = pthread_create(&thread, &attributes, joiner_main, crew) == 0;
     (void)pthread_attr_destroy(&attributes);
-    return crew->is_joining;
+    if (is_joining)
+        return true;
+    atomic_fetch_sub(&crew->refs, 1);
+    atomic_store(&crew->is_joining, false);
+    return false;
 }
 
 /* 1: gone; 0: not yet; -1: exception. */
@@ -221,15 +239,26 @@ int py_crew_join(py_crew *crew, int64_t deadline_ns)
     return 1;
 }
 
+/* A new reference, or NULL: it is gone. */
+static py_pool *crew_owner(py_crew *crew)
+{
+    PyObject *pool = NULL;
+    py_mutex_lock(&crew->state->lock);
+    if (crew->owner)
+        (void)PyWeakref_GetRef(crew->owner, &pool);
+    py_mutex_unlock(&crew->state->lock);
+    return (py_pool *)pool;
+}
+
 /* An executor's work goes on, and the interpreter waits for it at exit; a thread pool's is dropped. */
 void py_crew_abandon(py_crew *crew)
 {
     bool is_forked = py_crew_is_forked(crew);
-    crew->owner = NULL;
+    crew_forget_owner(crew);
     if (!is_forked && crew->is_executor)
         (void)crew_pool_close(crew->pool);
     else if (!is_forked)
-        py_crew_terminate(crew);
+        (void)crew_pool_terminate(crew->pool);
     bool goes_on = !is_forked && !atomic_load(&crew->is_gone);
     if (goes_on && !joiner_start(crew))
         atomic_fetch_add(&crew->refs, 1);
@@ -250,23 +279,34 @@ bool py_is_main_interpreter(void)
 /* Other interpreters than the main one may not end before their threads. */
 static int crew_end(py_crew *crew)
 {
-    if (crew->owner && !crew->waits_at_exit)
-        py_pool_terminate(crew->owner);
+    py_pool *owner = crew_owner(crew);
+    int verdict = 1;
+    if (owner && !crew->waits_at_exit)
+        py_pool_terminate(owner);
     else if (!crew->waits_at_exit)
-        py_crew_terminate(crew);
-    else if (crew->owner && py_pool_drain(crew->owner) < 0)
-        return -1;
-    else
+        (void)crew_pool_terminate(crew->pool);
+    else if (owner)
+        verdict = py_pool_drain(owner);
+    if (crew->waits_at_exit && verdict >= 0)
         (void)crew_pool_close(crew->pool);
+    Py_XDECREF(owner);
+    if (verdict < 0)
+        return verdict;
     return crew->waits_at_exit || !py_is_main_interpreter() ? py_crew_join(crew, PY_FOREVER) : 1;
 }
 
-/* The first of the list that has to be ended; meanwhile others may come and go. */
+/* The first of the list that has to be ended, with a reference; meanwhile others may come and go. */
 static py_crew *crew_left(py_state *state, bool waited_for)
 {
+    py_mutex_lock(&state->lock);
     py_crew *crew = state->crews;
     while (crew && (crew->waits_at_exit != waited_for || crew->has_exited || py_crew_is_forked(crew)))
         crew = crew->next;
+    if (crew) {
+        crew->has_exited = true;
+        atomic_fetch_add(&crew->refs, 1);
+    }
+    py_mutex_unlock(&state->lock);
     return crew;
 }
 
@@ -275,8 +315,6 @@ int py_crews_end(py_state *state, bool waited_for)
     int verdict = 1;
     state->has_ended = !waited_for && !py_is_main_interpreter();
     for (py_crew *crew; verdict >= 0 && (crew = crew_left(state, waited_for)) != NULL;) {
-        crew->has_exited = true;
-        atomic_fetch_add(&crew->refs, 1);
         verdict = crew_end(crew);
         crew_unref(crew);
     }
@@ -290,8 +328,9 @@ PyObject *py_broken_error(py_crew *crew)
     PyObject *error = PyObject_CallFunctionObjArgs(crew->state->helpers[PY_BROKEN_ERROR], crew->broken_message, NULL);
     if (!error)
         return py_fetch_exception();
-    if (crew->broken)
-        PyException_SetCause(error, Py_NewRef(crew->broken));
+    PyObject *cause = crew->broken;
+    if (cause)
+        PyException_SetCause(error, Py_NewRef(cause));
     return error;
 }
 

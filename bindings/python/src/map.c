@@ -9,10 +9,14 @@ struct py_map {
     PyObject *values; /* list, not shown to the garbage collector before it is full */
     size_t chunk_size;
     bool is_star;
-    bool is_cut;          /* the pool was terminated: what runs is all that will */
-    size_t running, left; /* chunks */
     py_result *result;
-    py_map *next, **prior; /* pool->maps, while it may be cut */
+    /* under the result's GIL */
+    bool has_started;
+    bool is_cut;          /* the pool was terminated: what runs is all that will */
+    bool has_ended;       /* somebody ends the result, once all that ran has come to its end */
+    size_t running, left; /* chunks */
+    /* under the pool's GIL */
+    py_map *next, **prior; /* pool->maps, while it may be cut; prior NULL: not there */
 };
 
 static PyObject *item_call(PyObject *function, PyObject *item, bool is_star)
@@ -73,21 +77,37 @@ static void chunk_run_in_context(py_result *result, size_t chunk)
 
 static void map_list(py_map *map, py_pool *pool)
 {
+    PY_LOCKED(pool);
     map->next = pool->maps;
     map->prior = &pool->maps;
     if (map->next)
         map->next->prior = &map->next;
     pool->maps = map;
+    Py_INCREF(map->result);
+    PY_UNLOCKED();
 }
 
-static void map_unlist(py_map *map)
+static bool map_unlink(py_map *map, py_pool *pool)
 {
-    if (!map->prior)
-        return;
-    *map->prior = map->next;
-    if (map->next)
-        map->next->prior = map->prior;
-    map->prior = NULL;
+    bool was_there;
+    PY_LOCKED(pool);
+    was_there = map->prior != NULL;
+    if (was_there) {
+        *map->prior = map->next;
+        if (map->next)
+            map->next->prior = map->prior;
+        map->prior = NULL;
+    }
+    PY_UNLOCKED();
+    return was_there;
+}
+
+void py_map_unlist(py_result *result)
+{
+    py_pool *pool = py_result_pool(result);
+    if (pool && map_unlink(result->map, pool))
+        Py_DECREF(result);
+    Py_XDECREF(pool);
 }
 
 /* ---- as a map of the core ---- */
@@ -95,26 +115,49 @@ static void map_unlist(py_map *map)
 static void map_end(py_result *result, crew_status status);
 static void map_complete(py_result *result);
 
+/* False: it was cancelled, or cut. */
+static bool map_enter(py_result *result)
+{
+    py_map *map = result->map;
+    bool may_run;
+    PY_LOCKED(result);
+    if (py_result_claim(result))
+        map->has_started = true;
+    may_run = map->has_started && !map->has_ended;
+    map->running += may_run;
+    PY_UNLOCKED();
+    return may_run;
+}
+
+static void map_leave(py_result *result)
+{
+    py_map *map = result->map;
+    bool is_complete, is_last;
+    PY_LOCKED(result);
+    map->running--;
+    map->left--;
+    is_complete = map->left == 0;
+    is_last = map->running == 0 && (is_complete || map->is_cut);
+    map->has_ended |= is_last;
+    PY_UNLOCKED();
+    if (is_last && is_complete)
+        map_complete(result);
+    else if (is_last)
+        map_end(result, CREW_TERMINATED);
+}
+
 static int map_run(const void *arg, void *ret_value, void *context)
 {
     (void)ret_value;
     py_result *result = context;
     bool taken;
-    if (!py_borrow(&taken))
+    if (!py_borrow(&taken) || !map_enter(result))
         return 0;
-    if (!py_result_claim(result) && py_is_done(result)) /* cancelled */
-        return 0;
-    py_map *map = result->map;
-    map->running++;
     if (result->context)
         chunk_run_in_context(result, *(const size_t *)arg);
     else
         chunk_run(result, *(const size_t *)arg);
-    map->running--;
-    if (--map->left == 0)
-        map_complete(result);
-    else if (map->running == 0 && map->is_cut)
-        map_end(result, CREW_TERMINATED);
+    map_leave(result);
     py_yield_now_and_then();
     return 0;
 }
@@ -132,7 +175,7 @@ static void map_end(py_result *result, crew_status status)
 {
     PyObject *exception = result->value;
     result->value = NULL;
-    map_unlist(result->map);
+    py_map_unlist(result);
     Py_CLEAR(result->map->items);
     if (exception) {
         py_result_tell(result, exception, true);
@@ -148,19 +191,36 @@ static void map_end(py_result *result, crew_status status)
 /* At once, or when the chunks that run have ended: the core's own word for it waits for a free worker. */
 static void map_cut(py_result *result)
 {
-    map_unlist(result->map);
-    result->map->is_cut = true;
-    if (py_phase(result) == PY_PENDING)
-        py_result_end_unrun(result);
-    else if (result->map->running == 0 && py_phase(result) == PY_RUNNING)
+    py_map *map = result->map;
+    bool is_last;
+    PY_LOCKED(result);
+    map->is_cut = true;
+    is_last = map->has_started && map->running == 0 && !map->has_ended;
+    map->has_ended |= is_last;
+    PY_UNLOCKED();
+    if (is_last)
         map_end(result, CREW_TERMINATED);
+    else
+        py_result_end_unrun(result); /* if it has not started */
+}
+
+static py_result *maps_first(py_pool *pool)
+{
+    py_result *result = NULL;
+    PY_LOCKED(pool);
+    if (pool->maps)
+        result = (py_result *)Py_NewRef((PyObject *)pool->maps->result);
+    PY_UNLOCKED();
+    return result;
 }
 
 void py_maps_cut(py_pool *pool)
 {
-    while (pool->maps) {
-        py_result *result = (py_result *)Py_NewRef((PyObject *)pool->maps->result);
-        map_cut(result);
+    for (py_result *result; (result = maps_first(pool));) {
+        if (map_unlink(result->map, pool)) {
+            map_cut(result);
+            Py_DECREF(result); /* the list's */
+        }
         Py_DECREF(result);
     }
 }
@@ -193,17 +253,31 @@ static const crew_job job_tell = {tell_run, 0, 0, "callback", NULL, NULL};
 static void map_complete(py_result *result)
 {
     crew_call call = {.struct_size = sizeof call, .on_done = tell_done, .user = result, .flags = CREW_READY_AFTER_DONE};
-    map_unlist(result->map);
+    crew_result *told;
+    py_map_unlist(result);
     if (!result->callback && !result->error_callback) {
         map_end(result, CREW_OK);
         return;
     }
     (void)atomic_fetch_add(&result->state, PY_STORED - PY_RUNNING);
     Py_INCREF(result);
-    if (crew_apply_async(result->pool->crew->pool, &job_tell, NULL, &result->told, &call) == CREW_OK)
+    if (crew_apply_async(result->pool->crew->pool, &job_tell, NULL, &told, &call) == CREW_OK) {
+        result->told = told;
         return;
+    }
     map_end(result, CREW_OK); /* the pool was terminated meanwhile */
     Py_DECREF(result);
+}
+
+static bool map_ends_now(py_result *result)
+{
+    py_map *map = result->map;
+    bool is_first;
+    PY_LOCKED(result);
+    is_first = map->has_started && !map->has_ended;
+    map->has_ended |= is_first;
+    PY_UNLOCKED();
+    return is_first;
 }
 
 /* The core's last word. What has not run never will. */
@@ -213,10 +287,11 @@ static void map_done(const crew_outcome *outcome, void *user)
     bool taken;
     if (!py_borrow(&taken))
         return;
-    if (py_phase(result) == PY_PENDING)
-        py_result_end_unrun(result);
-    else if (py_phase(result) == PY_RUNNING)
+    py_map_unlist(result);
+    if (map_ends_now(result))
         map_end(result, outcome->status);
+    else
+        py_result_end_unrun(result); /* if it has not started */
     Py_DECREF(result);
     py_return(taken);
 }
@@ -227,7 +302,6 @@ static const crew_job job_map = {map_run, sizeof(size_t), 0, "map", NULL, NULL};
 
 void py_map_free(py_map *map)
 {
-    map_unlist(map);
     Py_XDECREF(map->items);
     if (map->values)
         PyObject_GC_Track(map->values);
@@ -294,11 +368,11 @@ static bool map_submit(py_result *result)
         return false;
     Py_INCREF(result);
     map->left = (count - 1) / map->chunk_size + 1;
+    map_list(map, result->pool);
     crew_status status = crew_map_async(crew->pool, &job_map, NULL, map->left, NULL, &result->handle, &call);
-    if (status == CREW_OK) {
-        map_list(map, result->pool);
+    if (status == CREW_OK)
         return true;
-    }
+    py_map_unlist(result);
     Py_DECREF(result);
     return py_submit_failed(result, status);
 }

@@ -231,10 +231,13 @@ static PyObject *pool_imap_unordered(PyObject *self, PyObject *const *given, Py_
  * pulled. */
 static void pool_close_streams(py_pool *pool)
 {
-    for (py_stream *stream = pool->streams, *next; stream; stream = next) {
-        next = stream->next;
+    for (py_stream *stream = py_stream_after(pool, NULL), *next; stream; stream = next) {
+        PY_LOCKED(stream);
         if (stream->window > 0)
             py_stream_end(stream, NULL);
+        PY_UNLOCKED();
+        next = py_stream_after(pool, stream);
+        Py_DECREF(stream);
     }
 }
 
@@ -247,9 +250,9 @@ void py_pool_feeder_ended(py_pool *pool)
 
 static void close_pool(py_pool *pool)
 {
-    if (pool->state != PY_RUN || !pool->crew)
+    unsigned running = PY_RUN;
+    if (!pool->crew || !atomic_compare_exchange_strong(&pool->state, &running, PY_CLOSE))
         return;
-    pool->state = PY_CLOSE;
     pool_close_streams(pool);
     if (atomic_load(&pool->feeders) == 0)
         (void)crew_pool_close(pool->crew->pool);
@@ -272,13 +275,12 @@ static PyObject *terminated_error(py_pool *pool)
 /* Ends of streams may run code of Python, which may change the list. */
 static void pool_stop_streams(py_pool *pool)
 {
-    while (pool->streams) {
-        py_stream *stream = (py_stream *)Py_NewRef((PyObject *)pool->streams);
-        *stream->prior = stream->next;
-        if (stream->next)
-            stream->next->prior = stream->prior;
-        stream->prior = NULL;
-        py_stream_stop(stream, terminated_error(pool));
+    for (py_stream *stream; (stream = py_stream_after(pool, NULL));) {
+        PyObject *error = terminated_error(pool);
+        py_stream_unlist(stream, pool);
+        PY_LOCKED(stream);
+        py_stream_stop(stream, error);
+        PY_UNLOCKED();
         py_stream_retire(stream);
         Py_DECREF(stream);
     }
@@ -292,7 +294,7 @@ void py_pool_terminate(py_pool *pool)
     Py_INCREF(pool);
     py_place_tell(pool);
     pool_stop_streams(pool);
-    py_crew_terminate(pool->crew);
+    (void)crew_pool_terminate(pool->crew->pool);
     py_maps_cut(pool);
     Py_DECREF(pool);
 }
@@ -361,8 +363,9 @@ static PyObject *pool_look(PyObject *self, PyObject *unused)
     if (!crew)
         return PyErr_Format(PyExc_ValueError, "Pool not running");
     (void)crew_pool_query(crew->pool, &info);
+    PyObject *broken = crew->broken;
     return Py_BuildValue("(OnnO)", crew->threads, (Py_ssize_t)info.queued, (Py_ssize_t)info.running,
-                         crew->broken ? crew->broken : Py_None);
+                         broken ? broken : Py_None);
 }
 
 /* ---- the object ---- */
@@ -373,10 +376,10 @@ static bool pool_make_crew(py_pool *pool, py_state *state, py_crew_options *opti
     if (!options->initargs)
         return false;
     options->is_executor = PyObject_TypeCheck((PyObject *)pool, state->executor_type);
-    pool->crew = py_crew_new(state, options);
+    options->owner = PyWeakref_NewRef((PyObject *)pool, NULL);
+    pool->crew = options->owner ? py_crew_new(state, options) : NULL;
+    Py_XDECREF(options->owner);
     Py_DECREF(options->initargs);
-    if (pool->crew)
-        pool->crew->owner = pool;
     return pool->crew != NULL;
 }
 
@@ -413,10 +416,11 @@ static int pool_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(self));
     if (!crew)
         return 0;
+    PyObject *broken = crew->broken;
     Py_VISIT(crew->initializer);
     Py_VISIT(crew->initargs);
     Py_VISIT(crew->on_unhandled);
-    Py_VISIT(crew->broken);
+    Py_VISIT(broken);
     return 0;
 }
 

@@ -40,6 +40,15 @@ py_result *py_result_new(py_pool *pool, enum py_helper kind)
     return result;
 }
 
+py_pool *py_result_pool(py_result *result)
+{
+    PyObject *pool;
+    PY_LOCKED(result);
+    pool = Py_XNewRef((PyObject *)result->pool);
+    PY_UNLOCKED();
+    return (py_pool *)pool;
+}
+
 static void result_clear_work(py_result *result)
 {
     Py_CLEAR(result->function);
@@ -147,15 +156,22 @@ static void report(PyObject *nothing, py_result *result)
     Py_XDECREF(nothing);
 }
 
+static void result_notify(py_result *result)
+{
+    PyObject *notify = result->pool->crew->state->helpers[PY_NOTIFY], *waiters;
+    PY_LOCKED(result);
+    waiters = Py_NewRef(result->waiters ? result->waiters : Py_None);
+    PY_UNLOCKED();
+    report(PyObject_CallFunctionObjArgs(notify, result, result->condition, waiters, NULL), result);
+    Py_DECREF(waiters);
+}
+
 /* As concurrent.futures does it: with the condition held. */
 static void result_publish_observed(py_result *result, enum py_phase phase)
 {
-    PyObject *notify = result->pool->crew->state->helpers[PY_NOTIFY];
     report(PyObject_CallMethod(result->condition, "acquire", NULL), result);
     if (result_publish(result, phase, true))
-        report(PyObject_CallFunctionObjArgs(notify, result, result->condition,
-                                            result->waiters ? result->waiters : Py_None, NULL),
-               result);
+        result_notify(result);
     report(PyObject_CallMethod(result->condition, "release", NULL), result);
 }
 
@@ -171,21 +187,23 @@ static void callback_call(py_state *state, py_result *result, PyObject *callback
     Py_XDECREF(exception);
 }
 
+/* It has ended: who adds one from now on sees that, and who has not yet has added it. */
 static void result_call_done_callbacks(py_result *result, py_state *state)
 {
-    PyObject *callbacks = NULL;
+    PyObject *callbacks, *callback;
     PY_LOCKED(result);
     callbacks = result->done_callbacks;
     result->done_callbacks = NULL;
     PY_UNLOCKED();
-    if (!callbacks)
-        return;
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(callbacks); i++) {
-        PyObject *callback = Py_NewRef(PyList_GET_ITEM(callbacks, i));
-        callback_call(state, result, callback);
-        Py_DECREF(callback);
+    for (Py_ssize_t i = 0; callbacks && i < PyList_GET_SIZE(callbacks); i++) {
+        callback = PyList_GetItemRef(callbacks, i);
+        if (callback)
+            callback_call(state, result, callback);
+        else
+            PyErr_Clear(); /* somebody has changed the list */
+        Py_XDECREF(callback);
     }
-    Py_DECREF(callbacks);
+    Py_XDECREF(callbacks);
 }
 
 void py_result_settle(py_result *result, enum py_phase phase, PyObject *value, bool has_failed)
@@ -201,17 +219,16 @@ void py_result_settle(py_result *result, enum py_phase phase, PyObject *value, b
     Py_CLEAR(result->error_callback);
     if (!result_publish(result, phase, false))
         result_publish_observed(result, phase);
-    if (result->done_callbacks)
-        result_call_done_callbacks(result, state);
+    result_call_done_callbacks(result, state);
+    PY_LOCKED(result);
     result->pool = NULL;
+    PY_UNLOCKED();
     Py_DECREF(pool);
 }
 
-void py_result_end_unrun(py_result *result)
+static void result_end_claimed(py_result *result)
 {
     py_crew *crew = result->pool->crew;
-    if (!py_result_claim(result))
-        return;
     PyObject *error = NULL;
     if (crew->broken) {
         Py_CLEAR(result->error_callback); /* which is told of tasks that ran */
@@ -224,6 +241,12 @@ void py_result_end_unrun(py_result *result)
     if (!error)
         PyErr_Clear();
     py_result_settle(result, PY_CANCELLED, error, true);
+}
+
+void py_result_end_unrun(py_result *result)
+{
+    if (py_result_claim(result))
+        result_end_claimed(result);
 }
 
 /* The callback's exception becomes the outcome; one of the error callback keeps the first as the end of its contexts. */
@@ -265,10 +288,12 @@ void py_result_tell(py_result *result, PyObject *value, bool has_failed)
 /* Inside a task: the core knows of this wait, and lets another thread stand in, or runs what is awaited here. */
 static bool result_wait_inside(py_result *result, int64_t deadline_ns)
 {
-    py_pool *pool = (py_pool *)Py_NewRef((PyObject *)result->pool);
-    crew_result *handle = result->told ? result->told : result->handle;
+    py_pool *pool = py_result_pool(result);
+    crew_result *told = result->told;
+    if (!pool)
+        return true;
     py_release();
-    crew_status status = crew_result_wait(handle, (crew_deadline){deadline_ns});
+    crew_status status = crew_result_wait(told ? told : result->handle, (crew_deadline){deadline_ns});
     py_retake();
     bool is_over = status == CREW_OK || status == CREW_TIMEOUT;
     if (!is_over)
@@ -279,7 +304,9 @@ static bool result_wait_inside(py_result *result, int64_t deadline_ns)
 
 static bool result_wait_outside(py_result *result, int64_t deadline_ns)
 {
-    py_pool *pool = (py_pool *)Py_NewRef((PyObject *)result->pool); /* whose crew is looked at */
+    py_pool *pool = py_result_pool(result); /* whose crew is looked at */
+    if (!pool)
+        return true;
     bool is_forked = py_crew_is_forked(pool->crew);
     bool goes_on = !is_forked &&
                    py_wait_state(&result->state, PY_PHASE, PY_FINISHED, PY_WAITERS, deadline_ns, &pool->crew->attached);
@@ -328,9 +355,20 @@ static void raise_cancelled(py_result *result)
         PyErr_SetNone(state->helpers[PY_CANCELLED_ERROR]);
 }
 
+/* Somebody sees how it has ended. */
+static void result_note_seen(py_result *result)
+{
+    PyObject *hook;
+    PY_LOCKED(result);
+    hook = result->on_unhandled;
+    result->on_unhandled = NULL;
+    PY_UNLOCKED();
+    Py_XDECREF(hook);
+}
+
 PyObject *py_result_take(py_result *result)
 {
-    Py_CLEAR(result->on_unhandled);
+    result_note_seen(result);
     if (py_phase(result) == PY_CANCELLED)
         raise_cancelled(result);
     else if (result->has_failed)
@@ -379,7 +417,7 @@ static PyObject *result_successful(PyObject *self, PyObject *unused)
     py_result *result = (py_result *)self;
     if (!py_is_done(result))
         return PyErr_Format(PyExc_ValueError, "%R not ready", self);
-    Py_CLEAR(result->on_unhandled);
+    result_note_seen(result);
     return PyBool_FromLong(!result->has_failed);
 }
 
@@ -404,7 +442,7 @@ static PyObject *result_exception(PyObject *self, PyObject *const *given, Py_ssi
         return NULL;
     if (py_phase(result) == PY_CANCELLED)
         return py_result_take(result);
-    Py_CLEAR(result->on_unhandled);
+    result_note_seen(result);
     return Py_NewRef(result->has_failed ? result->value : Py_None);
 }
 
@@ -417,6 +455,8 @@ static PyObject *result_cancel(PyObject *self, PyObject *unused)
     if (!py_result_claim(result))
         Py_RETURN_FALSE;
     Py_INCREF(self);
+    if (result->map)
+        py_map_unlist(result);
     py_result_settle(result, PY_CANCELLED, NULL, true);
     if (result->handle)
         (void)crew_result_cancel(result->handle);
@@ -482,34 +522,46 @@ static PyObject *result_get_state(PyObject *self, void *unused)
     return state ? Py_NewRef(state->state_names[phase]) : NULL;
 }
 
+/* The result's, which is `made`, which may be NULL, if it has none: a new reference, or NULL. */
+static PyObject *condition_of(py_result *result, PyObject *made)
+{
+    PyObject *condition;
+    PY_LOCKED(result);
+    if (!result->condition)
+        result->condition = Py_XNewRef(made);
+    condition = Py_XNewRef(result->condition);
+    PY_UNLOCKED();
+    return condition;
+}
+
 /* From here on the result ends with the condition held. */
 static PyObject *result_get_condition(PyObject *self, void *unused)
 {
     (void)unused;
     py_result *result = (py_result *)self;
-    py_state *state = py_state_of(self);
-    if (!result->condition) {
-        PyObject *condition = state ? PyObject_CallNoArgs(state->helpers[PY_NEW_CONDITION]) : NULL;
-        if (!condition)
+    PyObject *condition = condition_of(result, NULL);
+    if (!condition) {
+        py_state *state = py_state_of(self);
+        PyObject *made = state ? PyObject_CallNoArgs(state->helpers[PY_NEW_CONDITION]) : NULL;
+        if (!made)
             return NULL;
-        PY_LOCKED(result);
-        if (!result->condition)
-            result->condition = Py_NewRef(condition);
-        PY_UNLOCKED();
-        Py_DECREF(condition);
-        (void)atomic_fetch_or(&result->state, PY_OBSERVED);
+        condition = condition_of(result, made);
+        Py_DECREF(made);
     }
-    return Py_NewRef(result->condition);
+    (void)atomic_fetch_or(&result->state, PY_OBSERVED);
+    return condition;
 }
 
 static PyObject *list_of(PyObject *self, PyObject **list)
 {
+    PyObject *found;
     (void)self;
     PY_LOCKED(self);
     if (!*list)
         *list = PyList_New(0);
+    found = Py_XNewRef(*list);
     PY_UNLOCKED();
-    return Py_XNewRef(*list);
+    return found;
 }
 
 static PyObject *result_get_waiters(PyObject *self, void *unused)
@@ -540,7 +592,7 @@ static PyObject *result_get_exception(PyObject *self, void *unused)
 {
     (void)unused;
     py_result *result = (py_result *)self;
-    Py_CLEAR(result->on_unhandled);
+    result_note_seen(result);
     return none_or(py_phase(result) == PY_FINISHED && result->has_failed ? result->value : NULL);
 }
 
@@ -548,7 +600,7 @@ static PyObject *result_get_value(PyObject *self, void *unused)
 {
     (void)unused;
     py_result *result = (py_result *)self;
-    Py_CLEAR(result->on_unhandled);
+    result_note_seen(result);
     return none_or(py_is_done(result) ? result->value : NULL);
 }
 
@@ -562,7 +614,8 @@ static PyObject *result_get_success(PyObject *self, void *unused)
 static PyObject *result_get_pool(PyObject *self, void *unused)
 {
     (void)unused;
-    return none_or((PyObject *)((py_result *)self)->pool);
+    py_pool *pool = py_result_pool((py_result *)self);
+    return pool ? (PyObject *)pool : Py_NewRef(Py_None);
 }
 
 static PyMethodDef result_methods[] = {

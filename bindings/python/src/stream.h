@@ -13,10 +13,10 @@ typedef struct {
 } py_item;
 
 /* taken <= finished (without order) <= claimed <= pulled, all counted from the beginning; item i lies in items[i % capacity].
- * All of it is under the GIL, or the object's critical section. */
+ * All of it is under the GIL, but for what is set once before anybody else knows it, and pool->streams, which is under that of the pool. */
 struct py_stream {
-    PyObject_HEAD py_pool *pool; /* until nothing more will run */
-    py_stream *next, **prior;    /* pool->streams */
+    PyObject_HEAD py_pool *pool; /* until nothing more will run; as long as there are runners, or a feeder */
+    py_stream *next, **prior;    /* pool->streams; prior NULL: not there */
     PyObject *function, *context;
     PyObject *source; /* iterator; NULL: it has ended */
     PyObject *error;  /* raised once after the last item */
@@ -38,7 +38,7 @@ typedef struct {
     PyObject_HEAD py_stream *stream;
 } py_stream_handle;
 
-/* stream_items.c: the ring, and what moves items along it */
+/* stream_items.c: the ring, and what moves items along it. The caller has locked the stream. */
 bool py_stream_push(py_stream *stream, PyObject *object); /* steals; false: no memory, the stream is stopped */
 bool py_stream_has_room(const py_stream *stream);
 bool py_stream_is_ready(const py_stream *stream);
@@ -51,7 +51,12 @@ void py_stream_stop(py_stream *stream, PyObject *error); /* steals; drops what w
 void py_stream_wake(py_stream *stream);
 void py_stream_pull(py_stream *stream, size_t count); /* from a simple source */
 
-/* stream_run.c: tasks, and the thread that feeds them */
+/* stream.c */
+py_stream *py_stream_after(
+    py_pool *pool, py_stream *stream); /* in its list, the first after NULL, or anew: a new reference, or NULL */
+void py_stream_unlist(py_stream *stream, py_pool *pool);
+
+/* stream_run.c: tasks, and the thread that feeds them. The caller has not locked the stream. */
 void py_stream_ensure_runner(py_stream *stream);
 bool py_stream_run_some(py_stream *stream); /* false: nothing is to be claimed */
 void py_stream_retire(py_stream *stream);   /* gives up the pool, if all is over */

@@ -5,6 +5,13 @@
 
 enum { SLICE_NS = 4000000, CLAIM_SMALL = 32 };
 
+static void stream_stop(py_stream *stream, PyObject *error)
+{
+    PY_LOCKED(stream);
+    py_stream_stop(stream, error);
+    PY_UNLOCKED();
+}
+
 /* ---- one item ---- */
 
 static PyObject *item_call(py_stream *stream, PyObject *argument)
@@ -42,7 +49,7 @@ bool py_stream_run_some(py_stream *stream)
         objects = PyMem_Malloc(stream->chunk_size * sizeof *objects);
     if (!objects) {
         PyErr_NoMemory();
-        py_stream_stop(stream, py_fetch_exception());
+        stream_stop(stream, py_fetch_exception());
         return false;
     }
     size_t first = 0, count = 0;
@@ -73,7 +80,9 @@ static bool runner_run(py_stream *stream)
 
 static void runner_end(py_stream *stream)
 {
+    PY_LOCKED(stream);
     stream->runners--;
+    PY_UNLOCKED();
     py_stream_retire(stream);
 }
 
@@ -109,7 +118,7 @@ static void job_drop(void *arg, void *context)
     bool taken;
     if (!stream || !py_borrow(&taken))
         return;
-    py_stream_stop(stream, stream_pool_error(stream));
+    stream_stop(stream, stream_pool_error(stream));
     runner_end(stream);
     Py_DECREF(stream);
     py_return(taken);
@@ -125,31 +134,33 @@ static bool runner_submit(py_stream *stream)
     if (status == CREW_OK)
         return true;
     Py_DECREF(stream);
-    py_stream_stop(stream, stream_pool_error(stream));
+    stream_stop(stream, stream_pool_error(stream));
     return false;
 }
 
 void py_stream_ensure_runner(py_stream *stream)
 {
-    if (!stream->pool || stream->runners >= stream->pool->crew->workers || !py_stream_has_work(stream))
-        return;
-    stream->runners++;
-    if (!runner_submit(stream))
+    bool is_wanted;
+    PY_LOCKED(stream);
+    is_wanted = stream->pool && stream->runners < stream->pool->crew->workers && py_stream_has_work(stream);
+    stream->runners += is_wanted;
+    PY_UNLOCKED();
+    if (is_wanted && !runner_submit(stream))
         runner_end(stream);
 }
 
 void py_stream_retire(py_stream *stream)
 {
-    if (stream->source || stream->is_fed || stream->runners > 0 || py_stream_has_work(stream) || !stream->pool)
-        return;
-    if (stream->prior) {
-        *stream->prior = stream->next;
-        if (stream->next)
-            stream->next->prior = stream->prior;
-        stream->prior = NULL;
+    py_pool *pool = NULL;
+    PY_LOCKED(stream);
+    if (!stream->source && !stream->is_fed && stream->runners == 0 && !py_stream_has_work(stream)) {
+        pool = stream->pool;
+        stream->pool = NULL;
     }
-    py_pool *pool = stream->pool;
-    stream->pool = NULL;
+    PY_UNLOCKED();
+    if (!pool)
+        return;
+    py_stream_unlist(stream, pool);
     Py_DECREF(pool);
 }
 
@@ -160,14 +171,40 @@ static bool feeder_has_room(const py_stream *stream)
     return stream->window == 0 || stream->pulled - stream->taken + stream->chunk_size <= stream->window;
 }
 
-static void feeder_wait_for_room(py_stream *stream)
+/* True: it may look again. */
+static bool feeder_sleep(py_stream *stream)
 {
-    while (stream->source && !feeder_has_room(stream)) {
-        unsigned epoch = atomic_load(&stream->epoch);
-        stream->waiters++;
-        (void)py_wait_change(&stream->epoch, epoch, PY_FOREVER);
-        stream->waiters--;
-    }
+    unsigned epoch = 0;
+    bool is_needed;
+    PY_LOCKED(stream);
+    is_needed = stream->source && !feeder_has_room(stream);
+    stream->waiters += is_needed;
+    epoch = atomic_load(&stream->epoch);
+    PY_UNLOCKED();
+    if (!is_needed)
+        return false;
+    (void)py_wait_change(&stream->epoch, epoch, PY_FOREVER);
+    PY_LOCKED(stream);
+    stream->waiters--;
+    PY_UNLOCKED();
+    return true;
+}
+
+/* The source, as long as more is wanted of it: a new reference, or NULL. */
+static PyObject *feeder_source(py_stream *stream)
+{
+    PyObject *source;
+    PY_LOCKED(stream);
+    source = Py_XNewRef(stream->source);
+    PY_UNLOCKED();
+    return source;
+}
+
+static bool feeder_is_wanted(py_stream *stream)
+{
+    PyObject *source = feeder_source(stream);
+    Py_XDECREF(source);
+    return source != NULL;
 }
 
 /* Pulls one chunk. False: the source has ended. One that fails takes its chunk with it, as it does in the original. */
@@ -175,7 +212,7 @@ static bool feeder_pull(py_stream *stream, PyObject *source, PyObject **ret_chun
 {
     PyObject *chunk = PyList_New(0), *object = NULL;
     size_t count = 0;
-    while (chunk && count < stream->chunk_size && stream->source && (object = PyIter_Next(source))) {
+    while (chunk && count < stream->chunk_size && feeder_is_wanted(stream) && (object = PyIter_Next(source))) {
         if (PyList_Append(chunk, object) < 0)
             Py_CLEAR(chunk);
         Py_DECREF(object);
@@ -193,25 +230,31 @@ static void feeder_push(py_stream *stream, PyObject *chunk)
     PY_LOCKED(stream);
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(chunk) && !stream->is_stopped; i++)
         (void)py_stream_push(stream, Py_NewRef(PyList_GET_ITEM(chunk, i)));
+    py_stream_wake(stream); /* a task that waits for an item may run this one */
     PY_UNLOCKED();
     py_stream_ensure_runner(stream);
-    py_stream_wake(stream); /* a task that waits for an item may run this one */
     Py_DECREF(chunk);
+}
+
+static void feeder_end(py_stream *stream, PyObject *error)
+{
+    PY_LOCKED(stream);
+    py_stream_end(stream, error);
+    PY_UNLOCKED();
 }
 
 static void feeder_run(py_stream *stream)
 {
-    PyObject *source = Py_XNewRef(stream->source), *chunk, *error;
+    PyObject *source = feeder_source(stream), *chunk, *error;
     bool goes_on = true;
-    while (goes_on && stream->source) {
-        feeder_wait_for_room(stream);
-        if (!stream->source)
-            break;
+    while (goes_on && feeder_is_wanted(stream)) {
+        if (feeder_sleep(stream))
+            continue;
         goes_on = feeder_pull(stream, source, &chunk, &error);
         if (chunk)
             feeder_push(stream, chunk);
         if (!goes_on || error)
-            py_stream_end(stream, error);
+            feeder_end(stream, error);
         py_yield_now_and_then();
     }
     Py_XDECREF(source);
@@ -223,7 +266,9 @@ PyObject *py_stream_feed(PyObject *self, PyObject *unused)
     py_stream *stream = (py_stream *)self;
     py_pool *pool = (py_pool *)Py_NewRef((PyObject *)stream->pool);
     feeder_run(stream);
+    PY_LOCKED(stream);
     stream->is_fed = false;
+    PY_UNLOCKED();
     py_stream_retire(stream);
     py_pool_feeder_ended(pool);
     Py_DECREF(pool);

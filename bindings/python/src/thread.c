@@ -89,7 +89,7 @@ bool py_is_worker(void)
 
 static PyObject *worker_name(py_crew *crew)
 {
-    return PyUnicode_FromFormat("%U_%u", crew->name, crew->threads_begun++);
+    return PyUnicode_FromFormat("%U_%u", crew->name, atomic_fetch_add(&crew->threads_begun, 1));
 }
 
 static void worker_register(py_worker *worker)
@@ -113,7 +113,7 @@ static void worker_initializer_failed(py_crew *crew)
                                                      crew->is_executor ? Py_True : Py_False, NULL);
     if (!message)
         PyErr_WriteUnraisable(crew->initializer);
-    if (!crew->broken) {
+    if (!atomic_exchange(&crew->is_breaking, true)) {
         crew->broken_message = message ? message : PyUnicode_FromString("");
         crew->broken = exception;
         crew_pool_terminate(crew->pool);
@@ -123,12 +123,21 @@ static void worker_initializer_failed(py_crew *crew)
     Py_DECREF(exception);
 }
 
+/* False: the pool object is gone, so that there is no more work, and nothing to use. */
+static bool crew_ref_python(py_crew *crew)
+{
+    size_t refs = crew->python_refs;
+    while (refs > 0)
+        if (atomic_compare_exchange_weak(&crew->python_refs, &refs, refs + 1))
+            return true;
+    return false;
+}
+
 static void worker_begin(py_worker *worker)
 {
     py_crew *crew = worker->crew;
-    if (crew->python_refs == 0) /* the pool object is gone: there is no more work, and nothing to use */
+    if (!crew_ref_python(crew))
         return;
-    crew->python_refs++;
     worker->has_begun = true;
     if (!crew->initializer)
         return;

@@ -2,6 +2,7 @@
 """What the tests share: a time limit, programs in a process of their own, and gates."""
 
 import faulthandler
+import gc
 import signal
 import subprocess
 import sys
@@ -27,6 +28,12 @@ class Case(unittest.TestCase):
         command = [sys.executable, "-X", "dev", *options, "-c", textwrap.dedent(program)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False, cwd="/")
         self.assertEqual((done.returncode, done.stdout.split(), done.stderr), (0, output.split(), ""))
+
+
+def let_go():
+    """What another thread has made goes at once where there is a GIL; else when that thread comes by, or at a collection."""
+    if not getattr(sys, "_is_gil_enabled", lambda: True)():
+        gc.collect()
 
 
 class Gate:

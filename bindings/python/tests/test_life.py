@@ -16,7 +16,7 @@ except ImportError:
     _testcapi = None
 
 import crewpool
-from support import Case, Gate, Ordered
+from support import Case, Gate, Ordered, let_go
 
 
 class AtExit(Case):
@@ -71,6 +71,7 @@ class AtExit(Case):
         self.assert_program(program.format(0), "0 1 2 cannot schedule new futures after interpreter shutdown")
         self.assert_program(program.format(1).replace("atexit.register(late)", ""), "0 1 2")
 
+    @unittest.skipIf((3, 12) <= sys.version_info < (3, 12, 2), "starts no thread once the main thread has ended")
     def test_148280_and_113964_threads_may_submit_after_the_main_thread_has_ended(self):
         program = """
         import atexit, crewpool, threading
@@ -221,8 +222,10 @@ class References(Case):
             result = pool.apply_async(lambda given: None, (argument,), {})
             del argument
             result.get()
+            let_go()
             self.assertIsNone(seen())
             value = weakref.ref(pool.apply(Ordered))
+            let_go()
             self.assertIsNone(value())
             failed = pool.apply_async(lambda given: 1 / 0, (Ordered(),))
             self.assertRaises(ZeroDivisionError, failed.get)
@@ -425,6 +428,23 @@ class ManyThreads(Case):
             pool.join()
             for result in results + maps:
                 self.assertTrue(result.cancelled() or result.successful())
+
+    def test_many_threads_make_pools_and_drop_them(self):
+        def use(number):
+            for n in range(25):
+                executor = crewpool.ThreadPoolExecutor(2, initializer=abs, initargs=(n,))
+                futures = [executor.submit(abs, -number) for _ in range(3)]
+                del executor
+                self.assertEqual([future.result() for future in futures], [number] * 3)
+                with crewpool.ThreadPool(1) as pool:
+                    results = [pool.map_async(abs, range(n), 1) for _ in range(3)]
+                for result in results:
+                    try:
+                        self.assertEqual(result.get(), list(range(n)))
+                    except crewpool.TerminatedError:
+                        self.assertTrue(result.cancelled())
+
+        self.on_threads(4, use)
 
     def test_native_tasks_let_other_threads_have_the_interpreter(self):
         with crewpool.ThreadPool(1) as pool:

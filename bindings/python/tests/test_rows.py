@@ -13,7 +13,7 @@ import threading
 import unittest
 
 import crewpool
-from support import Case, Gate, Ordered
+from support import Case, Gate, Ordered, let_go
 
 CancelledError = concurrent.futures.CancelledError
 
@@ -42,6 +42,20 @@ class ThreadPoolRows(Case):
         self.addCleanup(pool.join)
         self.addCleanup(pool.terminate)
         return pool
+
+    def in_a_moment(self, function, *args):
+        """A thread that is there already calls it, a moment after what is returned has been called."""
+        begins = threading.Event()
+
+        def wait_and_call():
+            begins.wait()
+            threading.Event().wait(0.05)
+            function(*args)
+
+        thread = threading.Thread(target=wait_and_call)
+        thread.start()
+        self.addCleanup(thread.join)
+        return begins.set
 
     def test_126743_results_end_when_the_pool_is_terminated(self):
         gate = Gate()
@@ -181,10 +195,8 @@ class ThreadPoolRows(Case):
             lambda: pool.apply(abs, (1,)), lambda: next(stream), lambda: stream.next(50), closed.join,
         ]  # fmt: skip
         for wait in waits:
-            timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
-            timer.start()
+            self.in_a_moment(os.kill, os.getpid(), signal.SIGINT)()
             self.assertRaises(KeyboardInterrupt, wait)
-            timer.join()
         gate.open()
         self.assertIsNone(result.get())
 
@@ -241,14 +253,10 @@ class ThreadPoolRows(Case):
             gate.arrived()
             pool.apply_async(abs, (1,))
             self.addCleanup(gate.open)
-            timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
-            timer.start()
+            self.in_a_moment(os.kill, os.getpid(), signal.SIGINT)()
             self.assertRaises(KeyboardInterrupt, pool.apply_async, abs, (1,))
-            timer.join()
-            timer = threading.Timer(0.05, getattr(pool, end))
-            timer.start()
+            self.in_a_moment(getattr(pool, end))()
             self.assertRaisesRegex(ValueError, "^Pool not running$", pool.apply, abs, (1,))
-            timer.join()
             gate.open()
 
     def test_73781_a_full_queue_refuses_where_that_is_asked_for(self):
@@ -409,7 +417,8 @@ class ThreadPoolRows(Case):
         gate = Gate()
         pending = pool.apply_async(gate)
         gate.arrived()
-        stream = pool.imap(abs, [1])
+        stream = pool.imap(gate, [1])
+        gate.arrived()
         child = os.fork()
         if child == 0:
             try:
@@ -574,6 +583,7 @@ class ExecutorRows(Case):
             for value in executor.map(Ordered, range(10)):
                 seen = weakref.ref(value)
                 del value
+                let_go()
                 self.assertIsNone(seen())
 
     def test_141617_tasks_that_wait_for_futures_of_a_full_executor_do_not_deadlock(self):
