@@ -255,12 +255,6 @@ PyType_Spec py_stream_spec = {
     .slots = stream_slots,
 };
 
-static bool source_is_simple(PyObject *items)
-{
-    return PyList_CheckExact(items) || PyTuple_CheckExact(items) || PyUnicode_CheckExact(items) ||
-           PyBytes_CheckExact(items) || Py_IS_TYPE(items, &PyRange_Type);
-}
-
 /* ---- the list of those that a pool has to end ---- */
 
 static void stream_list(py_stream *stream, py_pool *pool)
@@ -302,6 +296,12 @@ py_stream *py_stream_after(py_pool *pool, py_stream *stream)
 }
 
 /* ---- making one ---- */
+
+static bool source_is_simple(PyObject *items)
+{
+    return PyList_CheckExact(items) || PyTuple_CheckExact(items) || PyUnicode_CheckExact(items) ||
+           PyBytes_CheckExact(items) || Py_IS_TYPE(items, &PyRange_Type);
+}
 
 static py_stream *stream_new(py_pool *pool, PyObject *function, PyObject *items)
 {
