@@ -239,8 +239,9 @@ bool crewi_map_withdraw(crew_result *result)
         crewi_gate_leave(pool);
         return true;
     }
-    (void)crewi_atomic_u32_fetch_or(&task->state, CREWI_CANCELLED | CREWI_STOP);
+    (void)crewi_atomic_u32_fetch_or(&task->state, CREWI_CANCELLED);
     (void)crewi_map_halt(map, CREWI_MAP_LOST);
+    (void)crewi_atomic_u32_fetch_or(&task->state, CREWI_STOP); /* only now, as crewi_map_cancel */
     return false;
 }
 

@@ -168,8 +168,9 @@ crew_status crew_pool_terminate(crew_pool *pool)
     if (status != CREW_OK)
         return status;
     crewi_gate_enter_inside(pool);
-    (void)crewi_atomic_u32_fetch_or(&pool->stop, CREWI_STOP);
     crewi_gate_shut(pool, CREWI_GATE_TERMINATED);
+    /* Only now: a map whose items all stopped early would else count as done. */
+    (void)crewi_atomic_u32_fetch_or(&pool->stop, CREWI_STOP);
     crewi_iterators_close(pool, true);
     crewi_desk_run(pool, pool->backend->sweep);
     crewi_gate_leave(pool);
