@@ -5,8 +5,9 @@
  * from one job to the next: the core's worker_run says where a run of jobs begins and ends. Whoever releases the GIL in this module
  * does so by py_release, which notes it for this thread: so what the core calls on any thread knows whether to take it (py_borrow).
  *
- * What is said to be under the GIL is, in a build without it, under the critical section of its object (PY_LOCKED), or a crew's list under the
- * module's mutex; both are let go where code of Python runs in them, as the GIL is. What several threads may touch besides is atomic.
+ * What is said to be under the GIL is, in a build without it, under the critical section of its object (PY_LOCKED), which may be let go where
+ * code of Python runs in it, as the GIL may. The list of crews is under the module's mutex, under which no code of Python runs. What several
+ * threads may touch besides is atomic.
  *
  * Lifetimes: a pool object has a crew, the C side, which lives until its threads are gone. A result or stream holds its pool until
  * it has ended, so that a pool that only its results refer to works on. */

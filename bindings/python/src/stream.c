@@ -59,7 +59,7 @@ static bool stream_help(py_stream *stream, const py_pool *pool)
 static bool stream_sleep(py_stream *stream, int64_t deadline_ns)
 {
     unsigned epoch = 0;
-    bool is_needed, goes_on = true;
+    bool is_needed, goes_on;
     PY_LOCKED(stream);
     is_needed = !py_stream_is_ready(stream) && !stream_has_ended(stream);
     stream->waiters += is_needed;

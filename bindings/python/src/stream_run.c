@@ -202,9 +202,11 @@ static PyObject *feeder_source(py_stream *stream)
 
 static bool feeder_is_wanted(py_stream *stream)
 {
-    PyObject *source = feeder_source(stream);
-    Py_XDECREF(source);
-    return source != NULL;
+    bool is_wanted;
+    PY_LOCKED(stream);
+    is_wanted = stream->source != NULL;
+    PY_UNLOCKED();
+    return is_wanted;
 }
 
 /* Pulls one chunk. False: the source has ended. One that fails takes its chunk with it, as it does in the original. */
