@@ -83,6 +83,7 @@ static void runner_end(py_stream *stream)
     PY_LOCKED(stream);
     stream->runners--;
     PY_UNLOCKED();
+    py_stream_ensure_runner(stream); /* what came up since this one found nothing was left to it */
     py_stream_retire(stream);
 }
 
